@@ -1,0 +1,1 @@
+//! A real cluster, and tests against it.

@@ -1,0 +1,3 @@
+//! A real cluster, and tests against it.
+
+fn main() {}

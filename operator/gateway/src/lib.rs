@@ -1,0 +1,1 @@
+//! The Lodge gateway: the only door to the data plane.

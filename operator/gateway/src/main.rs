@@ -1,0 +1,3 @@
+//! The Lodge gateway: the only door to the data plane.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The Lodge operator: reconciles Workspaces, Sessions and CronJobs.

@@ -1,0 +1,3 @@
+//! The Lodge operator: reconciles Workspaces, Sessions and CronJobs.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Numbers and structures that the guest ABI and the kernel share.

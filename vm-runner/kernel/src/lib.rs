@@ -1,0 +1,1 @@
+//! Processes, terminals, sockets and limits of a VM.

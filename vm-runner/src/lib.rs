@@ -1,0 +1,1 @@
+//! The vm-runner: supervisor and vm process.

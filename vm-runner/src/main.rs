@@ -1,0 +1,3 @@
+//! The vm-runner: supervisor and vm process.
+
+fn main() {}

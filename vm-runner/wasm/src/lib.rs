@@ -1,0 +1,1 @@
+//! The WebAssembly driver, on wasmtime.
