@@ -1,0 +1,24 @@
+# Lodge. `make` lists what there is. Each recipe is one line; the work is in the scripts that it calls.
+.DEFAULT_GOAL := help
+.PHONY: help up down test env build check software bench crds clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+up: ## start Lodge on a Kubernetes and run a first command in a Workspace
+	@e2e/up
+test: ## run every test, with all that it needs
+	@e2e/test
+down: ## stop the local cluster and remove what it left on the machine
+	@e2e/down
+env: ## print the exports that give a shell kubectl, helm, kubectl-lodge, vm-runner and the cluster
+	@e2e/env
+build: ## build the tools, the guest software and the images, without a cluster
+	@e2e/up --build-only
+check: ## format, lint and test what needs neither wasmtime nor a cluster
+	@cargo fmt --all --check && cargo clippy --all-targets -- -D warnings && cargo test
+bench: ## print p50, p95 and p99 of the paths that matter, on the running cluster
+	@e2e/bench
+crds: ## write the generated CRDs into charts/lodge-crds
+	@cargo run -q -p lodge-crds --bin crdgen -- --write
+clean: ## remove what the build made inside this clone (caches outside stay)
+	@e2e/clean

@@ -1,0 +1,139 @@
+# The parts of `make up` and `make test`: what is built, started and installed. Sourced after step.sh.
+
+set -a # steps run in a shell of their own, which sees these
+release_namespace=lodge-system
+software=$local_dir/software
+images=$local_dir/images
+set +a
+
+# Decides between the local cluster and the user's own, says which, and checks at once what the choice needs.
+choose_cluster() {
+  if [ -n "${LODGE_CONTEXT-}" ]; then
+    cluster_choice="the context '$LODGE_CONTEXT' of your kubeconfig"
+    [ -n "${LODGE_REGISTRY-}" ] ||
+      fail "LODGE_CONTEXT needs LODGE_REGISTRY=PREFIX, a registry that this machine pushes to and the cluster pulls from"
+    return 0
+  fi
+  "$root/e2e/cluster/check" || exit 1
+  cluster_choice="the local one-node cluster in $state"
+  local current
+  current=$(sed -n 's/^current-context: *//p' "${KUBECONFIG:-$HOME/.kube/config}" 2>/dev/null | head -n 1 | tr -d '"')
+  case "$current" in
+    '' | lodge-local) ;;
+    *) cluster_choice="$cluster_choice (your context '$current' is left alone; LODGE_CONTEXT=$current uses it)" ;;
+  esac
+}
+
+build_all() {
+  step 'packages' "$root/e2e/cluster/install-packages"
+  step 'cluster tools' "$root/e2e/cluster/build"
+  step 'rust programs' build_programs
+  step 'guest software' fetch_software
+  step 'ahead-of-time code' compile_software
+}
+
+build_programs() {
+  cd "$root"
+  cargo build --release --locked -p operator -p gateway -p kubectl-lodge -p vm-runner
+  local target program
+  target=${CARGO_TARGET_DIR:-$root/target}/release
+  for program in operator gateway kubectl-lodge vm-runner; do
+    ln -sf "$target/$program" "$bin/$program"
+  done
+}
+
+# Installs the published packages by their lock file; unchanged lock file, nothing to do.
+fetch_software() {
+  local from=$root/vm-runner/software to=$local_dir/npm
+  mkdir -p "$to"
+  if cmp -s "$from/package-lock.json" "$to/package-lock.json" && [ -e "$to/node_modules/.package-lock.json" ]; then
+    echo 'the installed packages match the lock file'
+    return 0
+  fi
+  cp "$from/package.json" "$to/"
+  [ ! -e "$from/.npmrc" ] || cp "$from/.npmrc" "$to/"
+  cp "$from/package-lock.json" "$to/package-lock.json"
+  (cd "$to" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=http) || {
+    rm -f "$to/package-lock.json"
+    return 1
+  }
+}
+
+compile_software() {
+  "$bin/vm-runner" software build --from "$local_dir/npm/node_modules" --packages "$root/vm-runner/software/packages.json" \
+    --out "$software"
+}
+
+# Hard links where the file system allows, so that a build context costs no copy.
+link_or_copy() { cp -rl "$1" "$2" 2>/dev/null || cp -r "$1" "$2"; }
+
+build_images() {
+  local context
+  "$root/e2e/image/base"
+  context=$images/operator.context
+  rm -rf "$context"
+  mkdir -p "$context"
+  cp -L "$bin/operator" "$bin/gateway" "$context/"
+  "$root/e2e/image/build" lodge-operator "$root/operator/Dockerfile" "$context" >"$images/operator.out"
+  tail -n 1 "$images/operator.out" >"$images/operator.ref"
+  context=$images/runner.context
+  rm -rf "$context"
+  mkdir -p "$context"
+  cp -L "$bin/vm-runner" "$context/"
+  link_or_copy "$software" "$context/software"
+  "$root/e2e/image/build" lodge-runner "$root/vm-runner/Dockerfile" "$context" >"$images/runner.out"
+  tail -n 1 "$images/runner.out" >"$images/runner.ref"
+  cat "$images/operator.ref" "$images/runner.ref"
+}
+
+start_cluster() {
+  "$bin/lodge-cluster" up --state "$state"
+  "$bin/lodge-cluster" load --state "$state" "$images/lodge-operator.tar" "$images/lodge-runner.tar"
+}
+
+# kubectl and helm for the chosen cluster, and no other.
+cluster_kubectl() {
+  if [ -n "${LODGE_CONTEXT-}" ]; then kubectl --context "$LODGE_CONTEXT" "$@"; else kubectl --kubeconfig "$state/kubeconfig" "$@"; fi
+}
+cluster_helm() {
+  if [ -n "${LODGE_CONTEXT-}" ]; then helm --kube-context "$LODGE_CONTEXT" "$@"; else helm --kubeconfig "$state/kubeconfig" "$@"; fi
+}
+cluster_lodge() {
+  if [ -n "${LODGE_CONTEXT-}" ]; then kubectl-lodge "$@" --context "$LODGE_CONTEXT"; else KUBECONFIG=$state/kubeconfig kubectl-lodge "$@"; fi
+}
+
+# Upgrades a release only when the chart or its values changed, so that a second run changes nothing.
+install_chart() {
+  local release=$1 chart=$2 stamp digest
+  shift 2
+  digest=$( (cd "$chart" && find . -type f | LC_ALL=C sort | xargs sha256sum; printf '%s\n' "$@") | sha256sum | cut -d' ' -f1)
+  stamp=$(cluster_helm get values "$release" -n "$release_namespace" -o json 2>/dev/null || true)
+  if [ "${stamp#*"$digest"}" != "$stamp" ] &&
+    cluster_helm status "$release" -n "$release_namespace" -o json 2>/dev/null | grep -q '"status": *"deployed"'; then
+    echo "$release is up to date"
+    return 0
+  fi
+  cluster_helm upgrade --install "$release" "$chart" -n "$release_namespace" --create-namespace \
+    --set-string "digest=$digest" --wait --timeout 180s "$@"
+}
+
+install_charts() {
+  local local_values=()
+  [ -n "${LODGE_CONTEXT-}" ] || local_values=(--values "$root/e2e/local-values.yaml")
+  install_chart lodge-crds "$root/charts/lodge-crds"
+  install_chart lodge "$root/charts/lodge" "${local_values[@]}" \
+    --set-string "operator.image.reference=$(cat "$images/operator.ref")" \
+    --set-string "runner.image.reference=$(cat "$images/runner.ref")"
+}
+
+apply_example() {
+  cluster_kubectl apply --server-side -f "$root/e2e/example.yaml"
+  cluster_kubectl wait --for=condition=Ready --timeout=120s workspace/hello -n default
+}
+
+show_example() {
+  local command='echo hello | tr a-z A-Z'
+  say ''
+  say "$ kubectl lodge exec hello -- sh -c '$command'"
+  cluster_lodge exec hello -n default -- sh -c "$command"
+}
