@@ -1,1 +1,34 @@
-//! Wire types of the Lodge control API.
+//! Wire types of the Lodge control API: what the operator tells a runner, what a client asks of a workspace, and the
+//! problem documents that either gets back.
+//!
+//! Gateway, supervisor and vm process share these types and the paths in [`route`], so that a request is forwarded and
+//! never translated. JSON is camelCase; requests refuse unknown fields, answers tolerate them.
+//!
+//! This crate must never know a client, a server, Kubernetes or the kernel: it is serde and text only.
+
+pub mod bytes;
+pub mod config;
+pub mod duration;
+pub mod exec;
+pub mod file;
+pub mod header;
+pub mod problem;
+pub mod route;
+pub mod software;
+pub mod sse;
+pub mod state;
+
+pub use bytes::Base64;
+pub use config::{
+    EnvVar, FileEntry, FilesMount, IdleConfig, LimitsConfig, MountConfig, MountSource, PowerIntent,
+    SoftwareRef, StorageConfig, StorageType, TmpfsMount, UserConfig, WorkspaceConfig,
+};
+pub use duration::WireDuration;
+pub use exec::{ExecRequest, ExecResponse};
+pub use file::{DirEntry, FileStat, FileType, ListResponse, MkdirRequest, MoveRequest};
+pub use problem::{Problem, ProblemCode};
+pub use software::{SoftwareList, SoftwareManifest, SoftwarePackage, SoftwareSource};
+pub use state::{
+    Health, Power, SleepReason, StorageState, Usage, Wake, WakeCause, WorkspaceChange, WorkspaceList,
+    WorkspaceState,
+};
