@@ -1,1 +1,15 @@
-//! A real cluster, and tests against it.
+//! What the cluster tests and the benchmarks are made of: the local cluster, throw-away namespaces, the commands a
+//! user would type, and a client of the gateway.
+//!
+//! Nothing here knows how Lodge works inside: it applies manifests, runs `kubectl` and `kubectl lodge`, speaks HTTP,
+//! and looks at the node's processes and files from outside.
+
+pub mod audit;
+pub mod bench;
+pub mod cluster;
+pub mod command;
+pub mod gateway;
+pub mod namespace;
+pub mod node;
+pub mod percentile;
+pub mod user;

@@ -1,0 +1,64 @@
+//! What survives when parts are killed.
+
+use anyhow::{Context, Result};
+use e2e::{
+    cluster::{Cluster, SYSTEM_NAMESPACE},
+    namespace::{Namespace, eventually},
+    node,
+};
+use std::time::{Duration, Instant};
+
+#[test]
+#[ignore = "needs the local cluster: make test runs it"]
+fn a_killed_vm_process_costs_its_workspace_one_boot_and_its_neighbour_nothing() -> Result<()> {
+    let cluster = Cluster::find()?;
+    let namespace = Namespace::create(&cluster, "killvm")?;
+    namespace.ready_workspace("ada", "")?;
+    let pod = cluster.field(&namespace.name, "pod/lodge-runner-0", ".metadata.uid")?;
+    let spares = node::vm_processes(&pod)?;
+    namespace.exec("ada", &["true"])?.success()?;
+    let ada = node::vm_processes(&pod)?;
+    let ada = ada.iter().find(|process| spares.iter().any(|spare| spare.pid == process.pid));
+    let ada = ada.context("ada took a spare vm process")?.clone();
+    namespace.ready_workspace("bob", "")?;
+    namespace.exec("bob", &["sh", "-c", "echo kept > /tmp/kept"])?.success()?;
+    node::kill(&ada)?;
+    assert_eq!(namespace.exec("ada", &["echo", "again"])?.success()?, "again\n");
+    assert_eq!(namespace.exec("bob", &["cat", "/tmp/kept"])?.success()?, "kept\n");
+    let restarts = cluster.field(&namespace.name, "pod/lodge-runner-0", ".status.containerStatuses[0].restartCount")?;
+    assert_eq!(restarts, "0", "the runner itself was not disturbed");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs the local cluster: make test runs it"]
+fn a_restarted_runner_takes_its_workspaces_back() -> Result<()> {
+    let cluster = Cluster::find()?;
+    let namespace = Namespace::create(&cluster, "killrunner")?;
+    namespace.ready_workspace("ada", "  env: [{name: A, value: b}]")?;
+    cluster.kubectl(&["delete", "pod", "lodge-runner-0", "-n", &namespace.name, "--grace-period=1"])?.success()?;
+    eventually(Duration::from_secs(90), || Ok(namespace.exec("ada", &["printenv", "A"])?.stdout == "b\n"))
+        .context("the workspace answers again after its runner came back")
+}
+
+#[test]
+#[ignore = "needs the local cluster: make test runs it"]
+fn a_killed_operator_disturbs_nothing_that_runs_and_its_successor_goes_on() -> Result<()> {
+    let cluster = Cluster::find()?;
+    let namespace = Namespace::create(&cluster, "killop")?;
+    namespace.ready_workspace("ada", "")?;
+    namespace.exec("ada", &["sh", "-c", "echo kept > /tmp/kept"])?.success()?;
+    let selector = "app.kubernetes.io/name=lodge-operator";
+    let delete = ["delete", "pod", "-n", SYSTEM_NAMESPACE, "-l", selector, "--grace-period=0", "--force"];
+    cluster.kubectl(&delete)?.success()?;
+    let until = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < until {
+        assert_eq!(namespace.exec("ada", &["cat", "/tmp/kept"])?.success()?, "kept\n");
+    }
+    namespace.ready_workspace("bob", "")?;
+    assert_eq!(namespace.exec("bob", &["echo", "new"])?.success()?, "new\n");
+    assert_eq!(namespace.exec("ada", &["cat", "/tmp/kept"])?.success()?, "kept\n");
+    let restarts = cluster.field(&namespace.name, "pod/lodge-runner-0", ".status.containerStatuses[0].restartCount")?;
+    assert_eq!(restarts, "0");
+    Ok(())
+}
