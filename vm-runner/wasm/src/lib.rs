@@ -1,1 +1,16 @@
-//! The WebAssembly driver, on wasmtime.
+//! The WebAssembly driver: runs `wasm32-wasip1` programs and the published agentOS software packages on wasmtime.
+//!
+//! The driver decodes what a guest asks, calls `vm_kernel::syscall` and encodes the answer; it has no semantics of its
+//! own. The host interface is that of `wasm-abi.md`. Must never know HTTP, Kubernetes or host files other than the
+//! software folder.
+//!
+//! # Lock order
+//! `module_cache` (the map of loaded modules), `ticker` (the engines): leaves, never held together nor across an await.
+
+mod engine;
+mod error;
+pub mod software;
+mod ticker;
+
+pub use engine::{Compiler, EngineOptions, WasmEngine};
+pub use error::{Error, Result};
