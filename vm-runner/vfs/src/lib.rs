@@ -30,6 +30,7 @@ mod location;
 mod namespace;
 mod operation;
 mod path;
+pub mod tmpfs;
 mod walk;
 
 pub use content::{ContentId, Mapping};
