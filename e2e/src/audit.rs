@@ -32,7 +32,8 @@ impl AuditMark {
     /// If the cluster has no audit log.
     pub fn now(cluster: &Cluster) -> Result<Self> {
         let path = cluster.state.join("logs/audit.log");
-        let offset = std::fs::metadata(&path).with_context(|| format!("no audit log {}", path.display()))?.len();
+        let offset =
+            std::fs::metadata(&path).with_context(|| format!("no audit log {}", path.display()))?.len();
         Ok(Self { path, offset })
     }
 

@@ -44,7 +44,8 @@ impl From<Output> for Finished {
 /// # Errors
 /// If it can't be started.
 pub fn run(command: &mut Command) -> Result<Finished> {
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {command:?}"))?;
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {command:?}"))?;
     Ok(output.into())
 }
 

@@ -23,7 +23,8 @@ pub fn processes_of_pod(pod_uid: &str) -> Result<Vec<Process>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").context("the node's /proc")? {
         let path = entry?.path();
-        let Some(pid) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok()) else {
+        let Some(pid) = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok())
+        else {
             continue;
         };
         let Ok(cgroup) = std::fs::read_to_string(path.join("cgroup")) else { continue };

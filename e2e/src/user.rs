@@ -24,7 +24,8 @@ impl User {
         let space = namespace.name.as_str();
         cluster.kubectl(&["create", "serviceaccount", name, "-n", space])?.success()?;
         if let Some(role) = role {
-            let (role, account) = (format!("--clusterrole={role}"), format!("--serviceaccount={space}:{name}"));
+            let (role, account) =
+                (format!("--clusterrole={role}"), format!("--serviceaccount={space}:{name}"));
             cluster.kubectl(&["create", "rolebinding", name, "-n", space, &role, &account])?.success()?;
         }
         let token = cluster.kubectl(&["create", "token", name, "-n", space])?.success()?.trim().to_owned();

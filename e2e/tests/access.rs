@@ -15,14 +15,18 @@ fn a_user_without_the_permission_gets_403_that_names_it() -> Result<()> {
     let namespace = Namespace::create(&cluster, "forbidden")?;
     namespace.ready_workspace("ada", "")?;
     let viewer = User::create(&cluster, &namespace, "viewer", Some("view"))?;
-    let may = viewer.kubectl(&["auth", "can-i", "create", "workspaces.lodge.dev/exec", "-n", &namespace.name])?;
+    let may =
+        viewer.kubectl(&["auth", "can-i", "create", "workspaces.lodge.dev/exec", "-n", &namespace.name])?;
     assert_eq!(may.stdout.trim(), "no");
     let seen = viewer.kubectl(&["get", "workspace", "ada", "-n", &namespace.name, "-o", "name"])?;
     assert_eq!(seen.success()?.trim(), "workspace.lodge.dev/ada", "view sees Workspaces");
     let answer = exec_with_token(&cluster, &viewer.token, &namespace.name, "ada")?;
     assert_eq!(answer.status, 403);
     let detail = answer.json()?["detail"].as_str().unwrap_or_default().to_owned();
-    assert!(detail.contains("workspaces/exec") && detail.contains("create"), "names the permission: {detail}");
+    assert!(
+        detail.contains("workspaces/exec") && detail.contains("create"),
+        "names the permission: {detail}"
+    );
     let unknown = exec_with_token(&cluster, &viewer.token, &namespace.name, "nobody")?;
     assert_eq!(unknown.status, 403, "a forbidden user learns nothing about which workspaces exist");
     Ok(())
@@ -37,13 +41,17 @@ fn a_user_with_edit_in_the_namespace_runs_commands_there_and_nowhere_else() -> R
     namespace.ready_workspace("ada", "")?;
     elsewhere.ready_workspace("ada", "")?;
     let editor = User::create(&cluster, &namespace, "editor", Some("edit"))?;
-    let may = editor.kubectl(&["auth", "can-i", "create", "workspaces.lodge.dev/exec", "-n", &namespace.name])?;
+    let may =
+        editor.kubectl(&["auth", "can-i", "create", "workspaces.lodge.dev/exec", "-n", &namespace.name])?;
     assert_eq!(may.stdout.trim(), "yes");
     let here = exec_with_token(&cluster, &editor.token, &namespace.name, "ada")?;
     assert_eq!(here.status, 200, "{}", here.text());
     assert_eq!(exec_with_token(&cluster, &editor.token, &elsewhere.name, "ada")?.status, 403);
     let unknown = exec_with_token(&cluster, &editor.token, &namespace.name, "nobody")?;
-    assert_eq!((unknown.status.as_u16(), unknown.json()?["code"].as_str()), (404, Some("workspace-not-found")));
+    assert_eq!(
+        (unknown.status.as_u16(), unknown.json()?["code"].as_str()),
+        (404, Some("workspace-not-found"))
+    );
     Ok(())
 }
 
@@ -116,7 +124,12 @@ fn the_runner_refuses_whoever_is_not_the_gateway_or_the_operator() -> Result<()>
     Ok(())
 }
 
-fn exec_with_token(cluster: &Cluster, token: &str, namespace: &str, name: &str) -> Result<e2e::gateway::Answer> {
+fn exec_with_token(
+    cluster: &Cluster,
+    token: &str,
+    namespace: &str,
+    name: &str,
+) -> Result<e2e::gateway::Answer> {
     let identity = Identity::Token(token.to_owned());
     tokio::runtime::Runtime::new()?.block_on(async {
         GatewayClient::connect(cluster, &identity).await?.exec(namespace, name, "true").await

@@ -39,7 +39,8 @@ fn an_unknown_package_stalls_the_workspace_and_names_it() -> Result<()> {
 fn an_unknown_secret_is_named_and_its_creation_is_noticed() -> Result<()> {
     let cluster = Cluster::find()?;
     let namespace = Namespace::create(&cluster, "nosecret")?;
-    let spec = "  env: [{name: A, value: b}, {name: TOKEN, valueFrom: {secretKeyRef: {name: llm, key: token}}}]";
+    let spec =
+        "  env: [{name: A, value: b}, {name: TOKEN, valueFrom: {secretKeyRef: {name: llm, key: token}}}]";
     namespace.apply_workspace("ada", spec)?.success()?;
     let (reason, message) = namespace.condition("ada", "Ready", "False")?;
     assert!(["SecretMissing", "RunnerNotReady"].contains(&reason.as_str()), "{reason}: {message}");
@@ -98,7 +99,8 @@ fn bad_requests_get_problem_documents() -> Result<()> {
         assert_problem(&answer, 413, "body-too-large", &["limit"]);
         let answer = connect().await?.send("GET", &format!("{base}/files/tmp/a%00b"), "").await?;
         assert_problem(&answer, 400, "invalid-path", &["NUL"]);
-        let answer = connect().await?.send("PUT", &format!("{base}/files/home/agent/big"), vec![7; 12 << 20]).await?;
+        let answer =
+            connect().await?.send("PUT", &format!("{base}/files/home/agent/big"), vec![7; 12 << 20]).await?;
         assert_problem(&answer, 507, "limit-storage", &["spec.storage.size"]);
         let answer = connect().await?.send("GET", &format!("{base}/files/home/agent/big"), "").await?;
         assert_problem(&answer, 404, "path-not-found", &["/home/agent/big"]);

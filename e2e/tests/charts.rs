@@ -20,7 +20,8 @@ fn helm(args: &[&str]) -> Result<Finished> {
 /// The rendered objects, as JSON: Helm prints YAML, `kubectl create --dry-run` needs a server, so YAML is split here
 /// and parsed by the YAML reader of kube's kubeconfig.
 fn render(values: &[&str]) -> Result<String> {
-    let mut args = vec!["template", "lodge", "charts/lodge", "--namespace", "lodge-system", "--kube-version", "1.34.0"];
+    let mut args =
+        vec!["template", "lodge", "charts/lodge", "--namespace", "lodge-system", "--kube-version", "1.34.0"];
     for file in values {
         args.extend(["--values", file]);
     }
@@ -150,7 +151,8 @@ fn the_gateway_may_write_nothing_and_every_rule_has_its_reason() -> Result<()> {
 #[test]
 fn the_values_of_the_readme_are_those_of_the_chart() -> Result<()> {
     let readme = std::fs::read_to_string(root().join("charts/lodge/README.md"))?;
-    let schema: Value = serde_json::from_str(&std::fs::read_to_string(root().join("charts/lodge/values.schema.json"))?)?;
+    let schema: Value =
+        serde_json::from_str(&std::fs::read_to_string(root().join("charts/lodge/values.schema.json"))?)?;
     let mut names = Vec::new();
     leaves(&schema, String::new(), &mut names);
     for name in names.iter().filter(|name| *name != "global") {

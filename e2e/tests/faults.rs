@@ -25,7 +25,8 @@ fn a_killed_vm_process_costs_its_workspace_one_boot_and_its_neighbour_nothing() 
     node::kill(&ada)?;
     assert_eq!(namespace.exec("ada", &["echo", "again"])?.success()?, "again\n");
     assert_eq!(namespace.exec("bob", &["cat", "/tmp/kept"])?.success()?, "kept\n");
-    let restarts = cluster.field(&namespace.name, "pod/lodge-runner-0", ".status.containerStatuses[0].restartCount")?;
+    let restarts =
+        cluster.field(&namespace.name, "pod/lodge-runner-0", ".status.containerStatuses[0].restartCount")?;
     assert_eq!(restarts, "0", "the runner itself was not disturbed");
     Ok(())
 }
@@ -36,7 +37,9 @@ fn a_restarted_runner_takes_its_workspaces_back() -> Result<()> {
     let cluster = Cluster::find()?;
     let namespace = Namespace::create(&cluster, "killrunner")?;
     namespace.ready_workspace("ada", "  env: [{name: A, value: b}]")?;
-    cluster.kubectl(&["delete", "pod", "lodge-runner-0", "-n", &namespace.name, "--grace-period=1"])?.success()?;
+    cluster
+        .kubectl(&["delete", "pod", "lodge-runner-0", "-n", &namespace.name, "--grace-period=1"])?
+        .success()?;
     eventually(Duration::from_secs(90), || Ok(namespace.exec("ada", &["printenv", "A"])?.stdout == "b\n"))
         .context("the workspace answers again after its runner came back")
 }
@@ -58,7 +61,8 @@ fn a_killed_operator_disturbs_nothing_that_runs_and_its_successor_goes_on() -> R
     namespace.ready_workspace("bob", "")?;
     assert_eq!(namespace.exec("bob", &["echo", "new"])?.success()?, "new\n");
     assert_eq!(namespace.exec("ada", &["cat", "/tmp/kept"])?.success()?, "kept\n");
-    let restarts = cluster.field(&namespace.name, "pod/lodge-runner-0", ".status.containerStatuses[0].restartCount")?;
+    let restarts =
+        cluster.field(&namespace.name, "pod/lodge-runner-0", ".status.containerStatuses[0].restartCount")?;
     assert_eq!(restarts, "0");
     Ok(())
 }

@@ -30,7 +30,11 @@ fn the_status_names_runner_power_url_and_what_is_not_kept() -> Result<()> {
     let field = |path: &str| cluster.field(&namespace.name, "workspace/ada", path);
     assert_eq!(field(".status.runner.name")?, RUNNER);
     assert_eq!(field(".status.observedGeneration")?, field(".metadata.generation")?);
-    assert!(["Asleep", "Awake"].contains(&field(".status.power")?.as_str()), "power {}", field(".status.power")?);
+    assert!(
+        ["Asleep", "Awake"].contains(&field(".status.power")?.as_str()),
+        "power {}",
+        field(".status.power")?
+    );
     let url = field(".status.url")?;
     assert!(url.ends_with(&format!("/v1/namespaces/{}/workspaces/ada", namespace.name)), "url {url}");
     let (_, message) = namespace.condition("ada", "StoragePersistent", "False")?;
@@ -47,7 +51,8 @@ fn two_workspaces_in_a_namespace_see_nothing_of_each_other() -> Result<()> {
     namespace.ready_workspace("bob", "")?;
     let written = namespace.exec("ada", &["sh", "-c", "echo secret > /tmp/note; sleep 60 & echo $WHO"])?;
     assert_eq!(written.success()?, "ada\n");
-    let looked = namespace.exec("bob", &["sh", "-c", "cat /tmp/note; ls /proc | grep -c '^[0-9]'; echo \"[$WHO]\""])?;
+    let looked = namespace
+        .exec("bob", &["sh", "-c", "cat /tmp/note; ls /proc | grep -c '^[0-9]'; echo \"[$WHO]\""])?;
     assert!(looked.stderr.contains("No such file"), "bob reads nothing of ada's: {}", looked.stderr);
     assert!(looked.stdout.contains("[]"), "bob has no environment of ada's: {}", looked.stdout);
     let own = namespace.exec("ada", &["cat", "/tmp/note"])?;
@@ -61,14 +66,17 @@ fn secrets_and_config_maps_reach_the_guest_and_not_the_status() -> Result<()> {
     let cluster = Cluster::find()?;
     let namespace = Namespace::create(&cluster, "secret")?;
     let space = namespace.name.as_str();
-    cluster.kubectl(&["create", "secret", "generic", "s", "-n", space, "--from-literal=k=hunter2"])?.success()?;
+    cluster
+        .kubectl(&["create", "secret", "generic", "s", "-n", space, "--from-literal=k=hunter2"])?
+        .success()?;
     cluster.kubectl(&["create", "configmap", "c", "-n", space, "--from-literal=a.txt=plain"])?.success()?;
     let spec = "  env: [{name: TOKEN, valueFrom: {secretKeyRef: {name: s, key: k}}}]\n  \
                 mounts: [{path: /config, configMap: {name: c}}]";
     namespace.ready_workspace("ada", spec)?;
     assert_eq!(namespace.exec("ada", &["printenv", "TOKEN"])?.success()?, "hunter2\n");
     assert_eq!(namespace.exec("ada", &["cat", "/config/a.txt"])?.success()?, "plain");
-    let everything = cluster.kubectl(&["get", "workspace,events,configmap", "-n", space, "-o", "yaml"])?.success()?;
+    let everything =
+        cluster.kubectl(&["get", "workspace,events,configmap", "-n", space, "-o", "yaml"])?.success()?;
     assert!(!everything.contains("hunter2"), "the secret stands in an object");
     Ok(())
 }
@@ -128,18 +136,22 @@ fn files_are_written_read_listed_moved_and_deleted_through_the_gateway() -> Resu
         assert!(put.status.is_success(), "{} {}", put.status, put.text());
         let got = gateway.send("GET", &format!("{base}/files/home/agent/a%20b.txt"), "").await?;
         assert_eq!(got.text(), "contents\n");
-        let made = gateway.send("POST", &format!("{base}/files:mkdir"), r#"{"path":"/home/agent/d/e","parents":true}"#);
-        assert!(made.await?.status.is_success());
+        let folder = r#"{"path":"/home/agent/d/e","parents":true}"#;
+        assert!(gateway.send("POST", &format!("{base}/files:mkdir"), folder).await?.status.is_success());
         let moved = r#"{"from":"/home/agent/a b.txt","to":"/home/agent/d/e/f"}"#;
         assert!(gateway.send("POST", &format!("{base}/files:move"), moved).await?.status.is_success());
-        let listed = gateway.send("GET", &format!("{base}/files/home/agent/d?list&depth=2"), "").await?.text();
+        let listed =
+            gateway.send("GET", &format!("{base}/files/home/agent/d?list&depth=2"), "").await?.text();
         assert!(listed.contains("\"e\"") && listed.contains("f"), "{listed}");
         let stat = gateway.send("GET", &format!("{base}/files/home/agent/d/e/f?stat"), "").await?.json()?;
         assert_eq!(stat["size"], 9);
         let removed = gateway.send("DELETE", &format!("{base}/files/home/agent/d/e/f"), "").await?;
         assert!(removed.status.is_success(), "{}", removed.text());
         let missing = gateway.send("GET", &format!("{base}/files/home/agent/d/e/f"), "").await?;
-        assert_eq!((missing.status.as_u16(), missing.json()?["code"].as_str()), (404, Some("path-not-found")));
+        assert_eq!(
+            (missing.status.as_u16(), missing.json()?["code"].as_str()),
+            (404, Some("path-not-found"))
+        );
         anyhow::Ok(())
     })
 }

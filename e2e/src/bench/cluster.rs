@@ -81,7 +81,8 @@ async fn apply_to_ready(api: &Api<Workspace>, name: &str) -> Result<Duration> {
         }
         anyhow::bail!("the watch ended")
     };
-    let time = tokio::time::timeout(Duration::from_secs(60), is_ready).await.context("not Ready in a minute")??;
+    let time =
+        tokio::time::timeout(Duration::from_secs(60), is_ready).await.context("not Ready in a minute")??;
     api.delete(name, &DeleteParams::default()).await?;
     Ok(time)
 }

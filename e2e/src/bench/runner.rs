@@ -65,7 +65,8 @@ async fn create(sender: Sender, args: BenchArgs) -> Result<Samples> {
             put(&mut sender, &uid).await?;
             post(&mut sender, &route::Workspace::at_runner(&uid).exec(), request).await?;
             let time = start.elapsed();
-            call(&mut sender, "DELETE", &route::Workspace::at_runner(&uid).base_with_epoch(1), Vec::new()).await?;
+            call(&mut sender, "DELETE", &route::Workspace::at_runner(&uid).base_with_epoch(1), Vec::new())
+                .await?;
             Ok(time)
         }
     })
@@ -97,7 +98,8 @@ async fn connect(socket: &Path) -> Result<Sender> {
     loop {
         match UnixStream::connect(socket).await {
             Ok(stream) => {
-                let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+                let (sender, connection) =
+                    hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
                 tokio::spawn(async move { drop(connection.await) });
                 return Ok(sender);
             }
@@ -136,7 +138,8 @@ async fn call(sender: &mut Sender, method: &str, path: &str, body: Vec<u8>) -> R
     let rest = response.into_body().collect().await?.to_bytes();
     let text = first.and_then(|frame| frame.into_data().ok()).unwrap_or_default();
     ensure!(
-        status.is_success() && !(String::from_utf8_lossy(&text) + String::from_utf8_lossy(&rest)).contains("\"exitCode\":1"),
+        status.is_success()
+            && !(String::from_utf8_lossy(&text) + String::from_utf8_lossy(&rest)).contains("\"exitCode\":1"),
         "{method} {path}: {status} {}",
         String::from_utf8_lossy(&text)
     );

@@ -58,13 +58,19 @@ pub(crate) fn files() -> Vec<PathBuf> {
         .expect("git ls-files runs");
     assert!(listed.status.success(), "git ls-files failed: {}", String::from_utf8_lossy(&listed.stderr));
     let names = String::from_utf8(listed.stdout).expect("file names are UTF-8");
-    names.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from).filter(|p| root().join(p).exists()).collect()
+    names
+        .split('\0')
+        .filter(|name| !name.is_empty())
+        .map(PathBuf::from)
+        .filter(|p| root().join(p).exists())
+        .collect()
 }
 
 /// Every Rust file.
 pub(crate) fn sources() -> Vec<Source> {
     let rust = files().into_iter().filter(|path| path.extension().is_some_and(|e| e == "rs"));
-    rust.map(|path| Source { text: std::fs::read_to_string(root().join(&path)).expect("readable"), path }).collect()
+    rust.map(|path| Source { text: std::fs::read_to_string(root().join(&path)).expect("readable"), path })
+        .collect()
 }
 
 #[test]
