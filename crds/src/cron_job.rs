@@ -33,7 +33,7 @@ use crate::{
     Agent, Budget, Duration, EnvVar, McpServer, Model, Permissions, WorkspaceRef,
     condition::ConditionsSchema,
     mount::GuestPath,
-    schema::{TimeSchema, duration_between, list_map, max_length, range, rules, strings},
+    schema::{TimeSchema, at_least, duration_between, list_map, max_length, range, rules, strings},
     text::text,
 };
 
@@ -304,7 +304,7 @@ impl Default for History {
 pub struct CronJobStatus {
     /// The metadata.generation that the operator has acted upon.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = range(0, i64::MAX))]
+    #[schemars(transform = at_least(0))]
     pub observed_generation: Option<i64>,
     /// The scheduled instant of the last run.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -328,7 +328,7 @@ pub struct CronJobStatus {
     pub runs: Vec<RunStatus>,
     /// How many runs were missed and not made up for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = range(0, i64::MAX))]
+    #[schemars(transform = at_least(0))]
     pub missed: Option<u64>,
     /// Ready, Reconciling, Stalled.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -50,8 +50,10 @@ pub const APP_VERSION: &str = "app.kubernetes.io/version";
 /// The recommended label for what made an object: [`FIELD_MANAGER`].
 pub const APP_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
-/// The name of the application.
+/// The application, as a value of [`APP_PART_OF`] and of the operator's and gateway's [`APP_NAME`].
 pub const APPLICATION: &str = "lodge";
+/// Runners, as a value of [`APP_NAME`].
+pub const RUNNER_APPLICATION: &str = "lodge-runner";
 /// The component of runner pods.
 pub const COMPONENT_RUNNER: &str = "runner";
 /// The component of the operator's pods.

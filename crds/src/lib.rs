@@ -29,6 +29,7 @@ mod software;
 mod text;
 mod tool;
 mod workspace;
+mod yaml;
 
 pub use cron_job::*;
 pub use duration::Duration;
@@ -48,3 +49,4 @@ pub use software::*;
 pub use text::InvalidText;
 pub use tool::*;
 pub use workspace::*;
+pub use yaml::to_yaml;

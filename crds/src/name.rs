@@ -35,7 +35,7 @@ text! {
     ObjectName: "object name", max 253,
     rule "self.matches(r'^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",
     else "use at most 253 lower-case letters, digits, '-' and '.', each part beginning and ending with a letter or digit",
-    if |name| name.split('.').all(is_dns_label)
+    if |name| name.split('.').all(is_made_of_label_characters)
 }
 
 text! {
@@ -82,9 +82,13 @@ text! {
 }
 
 fn is_dns_label(name: &str) -> bool {
-    name.len() <= 63
-        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-        && has_solid_ends(name)
+    name.len() <= 63 && is_made_of_label_characters(name)
+}
+
+/// A part of a DNS subdomain as Kubernetes sees it, which may be longer than DNS would have it.
+fn is_made_of_label_characters(part: &str) -> bool {
+    part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && has_solid_ends(part)
 }
 
 fn has_solid_ends(name: &str) -> bool {

@@ -135,7 +135,7 @@ impl JsonSchema for Quantity {
             "x-kubernetes-int-or-string": true,
             "maxLength": MAX_LENGTH,
             "minimum": 0,
-            "maximum": 1_000_000_000_000_000_000_i64,
+            "maximum": 1_i64 << 53,
             "pattern": r"^[+]?[0-9]{1,18}([.][0-9]{1,9})?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$",
         })
     }

@@ -132,6 +132,13 @@ pub(crate) fn range(min: i64, max: i64) -> impl FnMut(&mut Schema) {
     }
 }
 
+/// Bounds an integer of 64 bits from below.
+pub(crate) fn at_least(min: i64) -> impl FnMut(&mut Schema) {
+    move |schema| {
+        schema.insert("minimum".to_owned(), json!(min));
+    }
+}
+
 /// Bounds a duration. Shape and bounds are one rule, so that one mistake gets one message.
 pub(crate) fn duration_between(min: &'static str, max: &'static str) -> impl FnMut(&mut Schema) {
     move |schema| {
