@@ -27,7 +27,7 @@ pub use duration::WireDuration;
 pub use exec::{ExecRequest, ExecResponse};
 pub use file::{DirEntry, FileStat, FileType, ListResponse, MkdirRequest, MoveRequest};
 pub use problem::{Problem, ProblemCode};
-pub use software::{SoftwareList, SoftwareManifest, SoftwarePackage, SoftwareSource};
+pub use software::{SoftwareList, SoftwarePackage};
 pub use state::{
     Health, Power, SleepReason, StorageState, Usage, Wake, WakeCause, WorkspaceChange, WorkspaceList,
     WorkspaceState,

@@ -1,0 +1,174 @@
+//! The supervisor: serves the API of all workspaces of a runner, and starts and stops their vm processes.
+//!
+//! ```text
+//!  operator, gateway ──TLS──▶ listener ──▶ server ──▶ registry ──▶ workspace (one owner task each)
+//!                                            │                        │ boots, stops
+//!                                            ▼                        ▼
+//!                                         forward ──control line──▶ vm process ◀── spare pool
+//! ```
+//! It trusts no vm process: what they answer is passed on, never interpreted. It must never know the kernel or a file
+//! system, and writes nothing secret to disk.
+
+pub(crate) mod child;
+mod client;
+mod fleet;
+mod forward;
+mod metrics;
+pub(crate) mod peer;
+mod registry;
+mod server;
+mod spare;
+mod state_dir;
+pub(crate) mod tls;
+mod uid;
+mod watch;
+mod workspace;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use self::child::{ChildOptions, Spawner};
+use self::fleet::Fleet;
+use self::forward::Forwarder;
+use self::metrics::Metrics;
+use self::registry::Registry;
+use self::server::Server;
+use self::spare::Spares;
+use self::state_dir::StateDir;
+use self::tls::Tls;
+use self::watch::Changes;
+use crate::config::{ListenAddress, ServeConfig};
+use crate::listener::{self, Listener};
+use crate::software::{self, Catalog};
+use crate::task::{self, Task};
+
+/// Why the supervisor cannot work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Software(#[from] software::Error),
+    #[error("--data: {0}")]
+    StateDir(#[from] state_dir::Error),
+    #[error("TLS: {0}")]
+    Tls(#[from] tls::Error),
+    #[error(transparent)]
+    Listen(#[from] listener::Error),
+    #[error("starting: {0}")]
+    Start(#[source] io::Error),
+}
+
+/// Serves until SIGTERM or SIGINT; then stops all VMs.
+pub(crate) async fn serve(config: ServeConfig) -> Result<(), Error> {
+    let signals = termination().map_err(Error::Start)?;
+    let (tls, _reload) = start_tls(&config)?;
+    let listener = Listener::bind(&config.listen).await?;
+    let probes = match config.metrics_listen {
+        Some(address) => Some(Listener::bind(&ListenAddress::Tcp(address)).await?),
+        None => None,
+    };
+    let (fleet, known) = build_fleet(&config)?;
+    let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
+    let registry = Registry::new(Arc::clone(&fleet), known, config.max_workspaces, stop.clone());
+    let server = Arc::new(Server {
+        fleet: Arc::clone(&fleet),
+        registry: Arc::clone(&registry),
+        forwarder: Forwarder::new(config.max_requests, config.max_requests_per_workspace),
+        stop: drain.clone(),
+    });
+    let spares = keep_spares(&fleet);
+    let _probes = probes.map(|probes| serve_probes(probes, Arc::clone(&server), drain.clone()));
+    tracing::info!(listen = %listener.address(), "serving");
+    let serving = task::spawn(serve_api(listener, tls, server, drain.clone(), config.stop_grace));
+
+    signals.await;
+    tracing::info!("stopping");
+    drain.cancel();
+    let _ = serving.await;
+    stop.cancel();
+    drop(spares);
+    let spares = fleet.spares.drain().into_iter().map(|spare| spare.stop(config.stop_grace));
+    tokio::join!(registry.stopped(), futures::future::join_all(spares));
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Resolves at the first SIGTERM or SIGINT.
+fn termination() -> io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+fn start_tls(config: &ServeConfig) -> Result<(Option<Tls>, Option<Task<()>>), Error> {
+    let Some(files) = config.tls.clone() else { return Ok((None, None)) };
+    let (tls, reload) = tls::load(files)?;
+    Ok((Some(tls), Some(task::spawn(reload))))
+}
+
+fn build_fleet(config: &ServeConfig) -> Result<(Arc<Fleet>, Vec<(uid::Uid, u64)>), Error> {
+    let catalog = Catalog::open(&config.software)?;
+    let (state_dir, known) = StateDir::open(&config.data)?;
+    let options =
+        ChildOptions { software: catalog.folder().to_owned(), log_arguments: config.log_arguments.clone() };
+    let spawner = Spawner::start(options).map_err(Error::Start)?;
+    let metrics = Arc::new(Metrics::new());
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let fleet = Fleet {
+        state_dir,
+        spares: Spares::new(spawner, config.spares, Arc::clone(&metrics)),
+        catalog,
+        metrics,
+        changes: Changes::new(),
+        boots: Semaphore::new(cores.max(2) * 2),
+        boot_timeout: config.boot_timeout,
+        stop_grace: config.stop_grace,
+        max_requests_per_workspace: config.max_requests_per_workspace,
+    };
+    Ok((Arc::new(fleet), known))
+}
+
+fn keep_spares(fleet: &Arc<Fleet>) -> Task<Infallible> {
+    let fleet = Arc::clone(fleet);
+    task::spawn(async move { fleet.spares.keep_filled().await })
+}
+
+async fn serve_api(
+    listener: Listener,
+    tls: Option<Tls>,
+    server: Arc<Server>,
+    stop: CancellationToken,
+    drain: Duration,
+) {
+    let service_for = move |peer| {
+        let server = Arc::clone(&server);
+        service_fn(move |request| {
+            let server = Arc::clone(&server);
+            async move { Ok(server.answer(peer, request).await) }
+        })
+    };
+    listener::serve(listener, tls, service_for, stop, drain).await;
+}
+
+fn serve_probes(listener: Listener, server: Arc<Server>, stop: CancellationToken) -> Task<()> {
+    let service_for = move |_peer| {
+        let server = Arc::clone(&server);
+        service_fn(move |request| {
+            let response = server.probe(&request);
+            async move { Ok(response) }
+        })
+    };
+    task::spawn(listener::serve(listener, None, service_for, stop, Duration::ZERO))
+}

@@ -1,0 +1,206 @@
+//! HTTP to one vm process, over connections that are kept.
+//!
+//! A connection is driven by the task that uses it, so that a request costs no change of task. Responses stream
+//! through; dropping one closes its connection, which tells the VM that nobody waits any more.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+
+use crate::control;
+use crate::http::{Body, BodyError, Response};
+
+/// The body of a request to a vm process.
+pub(crate) type RequestBody = UnsyncBoxBody<Bytes, hyper::Error>;
+
+/// Connections that are kept while nobody uses them.
+const MAX_IDLE_CONNECTIONS: usize = 64;
+
+/// Why a request to a vm process failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// There is no vm process any more; the request was not sent.
+    #[error("the vm process is gone")]
+    Gone(#[source] io::Error),
+    /// The connection could not be set up.
+    #[error("setting up a connection to the vm process")]
+    Handshake(#[source] hyper::Error),
+    /// The vm process ended, or broke the protocol, after the request was sent.
+    #[error("the vm process ended the connection")]
+    Broken(#[source] hyper::Error),
+    /// The connection ended without an answer.
+    #[error("the vm process closed the connection without an answer")]
+    Closed,
+}
+
+/// Talks to one vm process.
+#[derive(Debug)]
+pub(crate) struct VmClient {
+    line: OwnedFd,
+    /// Guarded by itself; a leaf in the lock order.
+    idle: Mutex<Vec<Connection>>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    sender: http1::SendRequest<RequestBody>,
+    driver: http1::Connection<TokioIo<UnixStream>, RequestBody>,
+}
+
+impl VmClient {
+    /// A client for the process at the other end of `line`.
+    pub(crate) fn new(line: OwnedFd) -> Self {
+        Self { line, idle: Mutex::new(Vec::new()) }
+    }
+
+    /// Gets a connection that can take a request.
+    ///
+    /// # Errors
+    /// When the vm process is gone.
+    pub(crate) async fn connect(self: &Arc<Self>) -> Result<Channel, Error> {
+        while let Some(mut connection) = self.pop() {
+            if connection.is_usable().await {
+                return Ok(Channel { connection, client: Arc::clone(self) });
+            }
+        }
+        let socket = control::connect(self.line.as_fd()).map_err(Error::Gone)?;
+        let socket = UnixStream::from_std(socket).map_err(Error::Gone)?;
+        let (sender, driver) = http1::handshake(TokioIo::new(socket)).await.map_err(Error::Handshake)?;
+        Ok(Channel { connection: Connection { sender, driver }, client: Arc::clone(self) })
+    }
+
+    fn pop(&self) -> Option<Connection> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    fn push(&self, connection: Connection) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < MAX_IDLE_CONNECTIONS {
+            idle.push(connection);
+        }
+    }
+}
+
+impl Connection {
+    /// Whether the connection is still open and has nothing left to do.
+    async fn is_usable(&mut self) -> bool {
+        poll_fn(|cx| {
+            let ended = Pin::new(&mut self.driver).poll(cx).is_ready();
+            let is_ready = matches!(self.sender.poll_ready(cx), Poll::Ready(Ok(())));
+            Poll::Ready(!ended && is_ready)
+        })
+        .await
+    }
+}
+
+/// A connection for one request.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    connection: Connection,
+    client: Arc<VmClient>,
+}
+
+impl Channel {
+    /// Sends the request and waits for the head of its response.
+    ///
+    /// # Errors
+    /// When the vm process ends before it answers.
+    pub(crate) async fn send(self, request: http::Request<RequestBody>) -> Result<Response, Error> {
+        let Self { mut connection, client } = self;
+        let response = {
+            let answer = connection.sender.send_request(request);
+            let mut answer = std::pin::pin!(answer);
+            let driver = &mut connection.driver;
+            poll_fn(|cx| {
+                let ended = Pin::new(&mut *driver).poll(cx).is_ready();
+                match answer.as_mut().poll(cx) {
+                    Poll::Ready(result) => Poll::Ready(result.map_err(Error::Broken)),
+                    Poll::Pending if ended => Poll::Ready(Err(Error::Closed)),
+                    Poll::Pending => Poll::Pending,
+                }
+            })
+            .await?
+        };
+        let (head, body) = response.into_parts();
+        let body = ForwardedBody { body, connection: Some(connection), client };
+        Ok(http::Response::from_parts(head, Body::new(body)))
+    }
+}
+
+/// A response's body on its way through. Gives the connection back when it has ended.
+struct ForwardedBody {
+    body: Incoming,
+    connection: Option<Connection>,
+    client: Arc<VmClient>,
+}
+
+impl ForwardedBody {
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        // The body asks its driver for more; the driver reads it; then it is there.
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Upstream)));
+        }
+        if let Some(connection) = &mut self.connection
+            && Pin::new(&mut connection.driver).poll(cx).is_ready()
+        {
+            self.connection = None;
+        }
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Upstream)))
+    }
+
+    fn give_back(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.client.push(connection);
+        }
+    }
+}
+
+impl http_body::Body for ForwardedBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(self.poll_body(cx));
+        if frame.is_none() || self.body.is_end_stream() {
+            self.give_back();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for ForwardedBody {
+    fn drop(&mut self) {
+        if self.body.is_end_stream() {
+            self.give_back();
+        }
+    }
+}
+
+/// The body of a request that is there already.
+pub(crate) fn full(bytes: impl Into<Bytes>) -> RequestBody {
+    http_body_util::Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}

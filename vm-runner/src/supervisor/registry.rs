@@ -1,0 +1,185 @@
+//! The workspaces of this runner, by uid.
+//!
+//! A workspace that was bound here before the supervisor started is known by its epoch only, until the operator says
+//! again what it is.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+use vm_api::{Problem, ProblemCode, WorkspaceConfig, WorkspaceState};
+
+use super::fleet::Fleet;
+use super::uid::Uid;
+use super::workspace::{Workspace, stale_epoch};
+use crate::task::Task;
+
+/// All workspaces.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    fleet: Arc<Fleet>,
+    max_workspaces: usize,
+    stop: CancellationToken,
+    /// Guarded by itself; a leaf in the lock order.
+    entries: Mutex<HashMap<Uid, Entry>>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    /// Known from an earlier supervisor.
+    Unbound { epoch: u64 },
+    /// Told by the operator.
+    Bound { workspace: Workspace, owner: Task<()> },
+}
+
+impl Registry {
+    /// A registry that knows these workspaces by their epoch.
+    pub(crate) fn new(
+        fleet: Arc<Fleet>,
+        known: Vec<(Uid, u64)>,
+        max_workspaces: usize,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
+        let entries = known.into_iter().map(|(uid, epoch)| (uid, Entry::Unbound { epoch })).collect();
+        Arc::new(Self { fleet, max_workspaces, stop, entries: Mutex::new(entries) })
+    }
+
+    /// A workspace that can take actions.
+    pub(crate) fn get(&self, uid: &Uid) -> Result<Workspace, Problem> {
+        match self.lock().get(uid) {
+            Some(Entry::Bound { workspace, .. }) if !workspace.is_gone() => Ok(workspace.clone()),
+            Some(Entry::Unbound { .. }) => {
+                let detail = format!(
+                    "the workspace {uid} is bound to this runner, which restarted and was not told its configuration yet"
+                );
+                Err(Problem::new(ProblemCode::WorkspaceNotBound, detail))
+            }
+            Some(Entry::Bound { .. }) | None => {
+                let detail = format!("this runner has no workspace {uid}");
+                Err(Problem::new(ProblemCode::WorkspaceNotFound, detail))
+            }
+        }
+    }
+
+    /// The states of all workspaces that are bound, by uid.
+    pub(crate) fn list(&self) -> Vec<Arc<WorkspaceState>> {
+        let mut states: Vec<_> = self
+            .lock()
+            .values()
+            .filter_map(|entry| match entry {
+                Entry::Bound { workspace, .. } if !workspace.is_gone() => Some(workspace.state()),
+                Entry::Bound { .. } | Entry::Unbound { .. } => None,
+            })
+            .collect();
+        states.sort_by(|a, b| a.uid.cmp(&b.uid));
+        states
+    }
+
+    /// Creates or changes a workspace.
+    pub(crate) async fn put(
+        self: &Arc<Self>,
+        uid: &Uid,
+        config: WorkspaceConfig,
+    ) -> Result<Arc<WorkspaceState>, Problem> {
+        crate::validate::validate(&config, &self.fleet.catalog)?;
+        let workspace = self.get_or_start(uid, &config)?;
+        workspace.configure(config).await
+    }
+
+    fn get_or_start(self: &Arc<Self>, uid: &Uid, config: &WorkspaceConfig) -> Result<Workspace, Problem> {
+        if self.stop.is_cancelled() {
+            return Err(Problem::new(ProblemCode::ShuttingDown, "the runner is stopping"));
+        }
+        let mut entries = self.lock();
+        let known_epoch = match entries.get(uid) {
+            Some(Entry::Bound { workspace, .. }) if !workspace.is_gone() => return Ok(workspace.clone()),
+            Some(Entry::Unbound { epoch }) => *epoch,
+            Some(Entry::Bound { .. }) => 0,
+            None if entries.len() >= self.max_workspaces => {
+                let detail =
+                    format!("this runner has {} workspaces, its most (--max-workspaces)", entries.len());
+                return Err(Problem::new(ProblemCode::LimitWorkspaces, detail).with_limit("--max-workspaces"));
+            }
+            None => 0,
+        };
+        if config.epoch < known_epoch {
+            return Err(stale_epoch(uid, config.epoch, known_epoch));
+        }
+        let (workspace, owner) = Workspace::start(
+            &self.fleet,
+            Arc::downgrade(self),
+            uid.clone(),
+            known_epoch,
+            Arc::new(config.clone()),
+            self.stop.clone(),
+        );
+        entries.insert(uid.clone(), Entry::Bound { workspace: workspace.clone(), owner });
+        Ok(workspace)
+    }
+
+    /// Deletes a workspace. One that is not here is deleted already.
+    pub(crate) async fn delete(&self, uid: &Uid, epoch: Option<u64>) -> Result<(), Problem> {
+        let known_epoch = {
+            let entries = self.lock();
+            match entries.get(uid) {
+                None => return Ok(()),
+                Some(Entry::Unbound { epoch }) => Err(*epoch),
+                Some(Entry::Bound { workspace, .. }) => Ok(workspace.clone()),
+            }
+        };
+        match known_epoch {
+            Ok(workspace) => match workspace.delete(epoch).await {
+                Err(problem) if problem.is(ProblemCode::WorkspaceNotFound) => Ok(()),
+                result => result,
+            },
+            Err(known) => self.delete_unbound(uid, epoch, known).await,
+        }
+    }
+
+    async fn delete_unbound(&self, uid: &Uid, epoch: Option<u64>, known: u64) -> Result<(), Problem> {
+        if let Some(epoch) = epoch
+            && epoch < known
+        {
+            return Err(stale_epoch(uid, epoch, known));
+        }
+        self.lock().remove(uid);
+        let (fleet, name) = (Arc::clone(&self.fleet), uid.clone());
+        let removed = tokio::task::spawn_blocking(move || fleet.state_dir.remove(&name)).await;
+        match removed {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                Err(Problem::new(ProblemCode::Internal, format!("removing the workspace: {error}")))
+            }
+            Err(error) => {
+                Err(Problem::new(ProblemCode::Internal, format!("removing the workspace: {error}")))
+            }
+        }
+    }
+
+    /// Forgets a workspace whose owner has ended. Called by the owner.
+    pub(crate) fn forget(&self, uid: &Uid) {
+        if let Some(Entry::Bound { owner, .. }) = self.lock().remove(uid) {
+            // The owner itself is calling: let it finish.
+            let _finishing = owner.detach();
+        }
+    }
+
+    /// Waits until every owner has stopped its VM. The stop token must be cancelled before.
+    pub(crate) async fn stopped(&self) {
+        let owners: Vec<_> = self
+            .lock()
+            .drain()
+            .filter_map(|(_, entry)| match entry {
+                Entry::Bound { owner, .. } => Some(owner),
+                Entry::Unbound { .. } => None,
+            })
+            .collect();
+        for owner in owners {
+            let _ = owner.await;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uid, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,177 @@
+//! The supervisor's routes.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{Method, StatusCode};
+use tokio_util::sync::CancellationToken;
+use vm_api::{
+    Health, Problem, ProblemCode, SoftwareList, WorkspaceConfig, WorkspaceList, WorkspaceState, route,
+};
+
+use super::fleet::Fleet;
+use super::forward::Forwarder;
+use super::peer::{Access, Peer};
+use super::registry::Registry;
+use super::uid::Uid;
+use super::watch;
+use crate::area::{Area, AreaError};
+use crate::boot_request::MAX_CONFIG_BYTES;
+use crate::http::{self as web, Request, Response};
+
+/// Answers requests.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) forwarder: Forwarder,
+    pub(crate) stop: CancellationToken,
+}
+
+impl Server {
+    /// Answers one request of `peer`.
+    pub(crate) async fn answer(&self, peer: Peer, request: Request) -> Response {
+        let started = Instant::now();
+        let (area, result) = self.route(peer, request).await;
+        let response = result.unwrap_or_else(|problem| {
+            if problem.limit.is_some() {
+                self.fleet.metrics.count_refused(area);
+            }
+            web::problem(&problem)
+        });
+        self.fleet.metrics.observe_request(area, response.status().as_u16(), started.elapsed());
+        response
+    }
+
+    async fn route(&self, peer: Peer, request: Request) -> (&'static str, Result<Response, Problem>) {
+        let path = request.uri().path();
+        if let Some((uid, area)) = route::split_runner_path(path) {
+            let uid = match uid.parse::<Uid>() {
+                Ok(uid) => uid,
+                Err(problem) => return ("workspace", Err(problem)),
+            };
+            if area.is_empty() && !path.ends_with('/') {
+                return ("workspace", self.workspace(peer, uid, request).await);
+            }
+            return match Area::parse(area, request.method(), path) {
+                Ok(area) => (area.name(), self.act(peer, &uid, area, request).await),
+                Err(AreaError::NotFound(problem)) => ("other", Err(problem)),
+                Err(AreaError::Method(allowed)) => {
+                    ("other", Ok(web::method_not_allowed(request.method(), path, allowed)))
+                }
+            };
+        }
+        match (path, request.method()) {
+            (route::WORKSPACES, &Method::GET) => ("workspaces", self.list(peer)),
+            (route::WATCH, &Method::GET) => ("watch", self.watch(peer)),
+            (route::SOFTWARE, &Method::GET) => ("software", self.software(peer)),
+            (route::HEALTHZ | route::READYZ | route::METRICS, _) => ("probe", Ok(self.probe(&request))),
+            (route::WORKSPACES | route::WATCH | route::SOFTWARE, method) => {
+                ("other", Ok(web::method_not_allowed(method, path, "GET")))
+            }
+            _ => ("other", Err(web::route_not_found(path))),
+        }
+    }
+
+    /// Health and metrics, which are also served without TLS.
+    pub(crate) fn probe(&self, request: &Request) -> Response {
+        let path = request.uri().path();
+        let is_probe = matches!(path, route::HEALTHZ | route::READYZ | route::METRICS);
+        match (path, request.method()) {
+            (route::METRICS, &Method::GET) => {
+                let media_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+                web::with_type(StatusCode::OK, media_type, self.fleet.metrics.encode())
+            }
+            (route::READYZ, &Method::GET) if self.stop.is_cancelled() => {
+                web::problem(&Problem::new(ProblemCode::ShuttingDown, "the runner is stopping"))
+            }
+            (route::HEALTHZ | route::READYZ, &Method::GET) => web::json(StatusCode::OK, &health("ok")),
+            (_, method) if is_probe => web::method_not_allowed(method, path, "GET"),
+            _ => web::problem(&web::route_not_found(path)),
+        }
+    }
+
+    fn list(&self, peer: Peer) -> Result<Response, Problem> {
+        peer.authorize(Access::Read)?;
+        let items = self.registry.list().into_iter().map(Arc::unwrap_or_clone).collect();
+        Ok(web::json(StatusCode::OK, &WorkspaceList { items }))
+    }
+
+    fn watch(&self, peer: Peer) -> Result<Response, Problem> {
+        peer.authorize(Access::Read)?;
+        let changes = self.fleet.changes.subscribe();
+        Ok(watch::response(self.registry.list(), changes, self.stop.clone()))
+    }
+
+    fn software(&self, peer: Peer) -> Result<Response, Problem> {
+        peer.authorize(Access::Read)?;
+        Ok(web::json(StatusCode::OK, &SoftwareList { items: self.fleet.catalog.list() }))
+    }
+
+    async fn workspace(&self, peer: Peer, uid: Uid, request: Request) -> Result<Response, Problem> {
+        peer.authorize(Access::of_workspace(request.method()))?;
+        match *request.method() {
+            Method::GET => Ok(state(&*self.registry.get(&uid)?.state())),
+            Method::PUT => {
+                let config: WorkspaceConfig = web::read_json(request.into_body(), MAX_CONFIG_BYTES).await?;
+                Ok(state(&*self.registry.put(&uid, config).await?))
+            }
+            Method::DELETE => {
+                let epoch = epoch_query(request.uri().query().unwrap_or_default())?;
+                self.registry.delete(&uid, epoch).await?;
+                Ok(web::empty(StatusCode::NO_CONTENT))
+            }
+            _ => Ok(web::method_not_allowed(request.method(), request.uri().path(), "GET, PUT, DELETE")),
+        }
+    }
+
+    async fn act(&self, peer: Peer, uid: &Uid, area: Area, request: Request) -> Result<Response, Problem> {
+        peer.authorize(Access::Act)?;
+        let workspace = self.registry.get(uid)?;
+        if area == Area::Health && workspace.state().power != vm_api::Power::Awake {
+            // Asking how a workspace is never wakes it.
+            return Ok(web::json(StatusCode::OK, &health("asleep")));
+        }
+        self.forwarder.forward(&workspace, area, request).await
+    }
+}
+
+fn health(status: &str) -> Health {
+    Health { status: status.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), usage: None }
+}
+
+fn state(state: &WorkspaceState) -> Response {
+    web::json(StatusCode::OK, state)
+}
+
+fn epoch_query(query: &str) -> Result<Option<u64>, Problem> {
+    let mut epoch = None;
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if name != "epoch" {
+            return Err(Problem::new(
+                ProblemCode::InvalidQuery,
+                format!("unknown query parameter {name:?}; there is epoch"),
+            ));
+        }
+        let number = value.parse().map_err(|_| {
+            Problem::new(ProblemCode::InvalidQuery, format!("epoch={value}: expected a number"))
+                .with_field("epoch")
+        })?;
+        epoch = Some(number);
+    }
+    Ok(epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_epoch_in_the_query_is_a_number_or_absent() {
+        assert_eq!(epoch_query("").unwrap(), None);
+        assert_eq!(epoch_query("epoch=7").unwrap(), Some(7));
+        assert!(epoch_query("epoch=x").unwrap_err().detail.contains("expected a number"));
+        assert!(epoch_query("epoc=7").unwrap_err().detail.contains("there is epoch"));
+    }
+}

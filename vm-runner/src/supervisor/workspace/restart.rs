@@ -1,0 +1,73 @@
+//! Which changes of a configuration wait for the next boot.
+
+use vm_api::{LimitsConfig, WorkspaceConfig};
+
+/// The spec paths whose new value a running VM does not have.
+pub(crate) fn restart_required(booted: &WorkspaceConfig, wanted: &WorkspaceConfig) -> Vec<String> {
+    // Without `..`, so that a new field has to be thought about.
+    let WorkspaceConfig {
+        namespace: _,
+        name: _,
+        generation: _,
+        epoch: _,
+        power: _,
+        // Taken over by the running VM.
+        env: _,
+        idle: _,
+        software,
+        user,
+        storage,
+        mounts,
+        limits,
+    } = wanted;
+    let LimitsConfig {
+        // Taken over by the running VM.
+        command_timeout_ms: _,
+        memory_bytes,
+        cpu_millis,
+        processes,
+        open_files,
+        sockets,
+        inodes,
+    } = limits;
+    let old = &booted.limits;
+    let changes = [
+        ("spec.software", *software != booted.software),
+        ("spec.user", *user != booted.user),
+        ("spec.storage", *storage != booted.storage),
+        ("spec.mounts", *mounts != booted.mounts),
+        ("spec.limits.memory", *memory_bytes != old.memory_bytes),
+        ("spec.limits.cpu", *cpu_millis != old.cpu_millis),
+        ("spec.limits.processes", *processes != old.processes),
+        ("spec.limits.openFiles", *open_files != old.open_files),
+        ("spec.limits.sockets", *sockets != old.sockets),
+        ("spec.limits.storageInodes", *inodes != old.inodes),
+    ];
+    changes.into_iter().filter(|(_, has_changed)| *has_changed).map(|(path, _)| path.to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use vm_api::EnvVar;
+
+    use super::*;
+
+    #[test]
+    fn what_takes_effect_at_once_needs_no_restart() {
+        let booted = WorkspaceConfig::new("a", "b");
+        let mut wanted = booted.clone();
+        wanted.env.push(EnvVar::new("A", "b"));
+        wanted.limits.command_timeout_ms = 1;
+        wanted.generation = 2;
+        assert_eq!(restart_required(&booted, &wanted), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_waits_for_the_next_boot_is_named_by_its_spec_path() {
+        let booted = WorkspaceConfig::new("a", "b");
+        let mut wanted = booted.clone();
+        wanted.software.clear();
+        wanted.limits.processes = 1;
+        assert_eq!(restart_required(&booted, &wanted), ["spec.software", "spec.limits.processes"]);
+    }
+}
