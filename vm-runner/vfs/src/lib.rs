@@ -22,13 +22,18 @@
 //! none is held across an await, because nothing here awaits. A poisoned lock is used as it is: every critical section
 //! leaves its data whole before anything can panic.
 
+pub mod aospkg;
 mod content;
 mod error;
 mod file_system;
+pub mod folderfs;
+mod host_folder;
+pub mod image;
 mod inode;
 mod location;
 mod namespace;
 mod operation;
+pub mod packagefs;
 mod path;
 pub mod tmpfs;
 mod walk;

@@ -190,11 +190,11 @@ impl Node {
         }
         let mut pair = Pair::lock(self, new_parent)?;
         self.remove(&mut pair.old, name);
-        if let Some(replaced) = new_parent.remove(pair.new(), new_name) {
+        if let Some(replaced) = new_parent.remove(pair.target(), new_name) {
             replaced.lose_name();
         }
         moved.attributes().ctime = self.shared.now();
-        new_parent.insert(pair.new(), new_name, moved);
+        new_parent.insert(pair.target(), new_name, moved);
         drop(pair);
         self.touch();
         new_parent.touch();
@@ -218,8 +218,8 @@ impl Node {
         other.attributes().ctime = now;
         let mut pair = Pair::lock(self, new_parent)?;
         self.remove(&mut pair.old, name);
-        new_parent.remove(pair.new(), new_name);
-        new_parent.insert(pair.new(), new_name, moved);
+        new_parent.remove(pair.target(), new_name);
+        new_parent.insert(pair.target(), new_name, moved);
         self.insert(&mut pair.old, name, other);
         drop(pair);
         self.touch();
@@ -326,7 +326,7 @@ impl<'a> Pair<'a> {
         Ok(Self { old: old.entries_mut()?, other })
     }
 
-    fn new(&mut self) -> &mut Directory {
+    fn target(&mut self) -> &mut Directory {
         self.other.as_deref_mut().unwrap_or(&mut self.old)
     }
 }
