@@ -27,6 +27,7 @@ var programs = map[string]func(){
 	"coredns":                 runCoreDNS,
 	"kubectl":                 runKubectl,
 	"helm":                    runHelm,
+	"volume-provisioner":      runVolumeProvisioner,
 }
 
 // Names lists the programs of this binary in alphabetical order.
