@@ -1,1 +1,43 @@
 //! The Lodge gateway: the only door to the data plane.
+//!
+//! A request is understood ([`route`]), its user authenticated ([`authenticate`], [`client_ca`]) and authorised
+//! ([`authorize`]), and then delivered ([`deliver`]): looked up in the gateway's own copy of the cluster ([`directory`], fed
+//! by [`watch`]), held while its workspace is not there yet ([`hold`]), and forwarded to the runner ([`forward`]) with both
+//! bodies streaming. [`app`] puts the parts together; [`server`] and [`plain`] listen.
+//!
+//! Neighbours: the operator writes the status that is routed by and the Secret with the certificate; the runner serves the
+//! same API under another base ([`vm_api::route`]). The gateway must never know what a request means beyond its permission:
+//! bodies pass unread, and nothing of a user's token, body or guest path is kept or logged.
+//!
+//! # Lock order
+//! No lock is ever held while another one is taken, and none across an await. Locks: the tables of [`directory`], the room
+//! of [`hold`], the two maps of [`review_cache`], the current values of [`tls`] and [`client_ca`], the slot of a streamed
+//! body in [`body`], the registry of [`metrics`].
+
+mod app;
+mod audit;
+mod authenticate;
+mod authorize;
+mod body;
+mod client_ca;
+pub mod config;
+mod deliver;
+mod directory;
+mod forward;
+mod handle;
+mod header;
+mod hold;
+mod metrics;
+mod plain;
+mod problem;
+mod review;
+mod review_cache;
+mod route;
+mod server;
+mod spawn;
+mod stall;
+mod tls;
+mod user;
+mod watch;
+
+pub use app::{Error, Gateway};

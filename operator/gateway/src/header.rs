@@ -1,0 +1,151 @@
+//! Which headers pass. Hop-by-hop headers end here, credentials are never handed on, and what Lodge or a proxy in front
+//! of an API server would believe cannot be set by a client.
+
+use http::header::{
+    AUTHORIZATION, CONNECTION, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use vm_api::header::{REQUEST_ID, RESERVED_PREFIX, USER};
+
+/// Headers about one connection.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHENTICATE,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+/// Headers with credentials or claims about who asks. `Host` is the gateway's, `Expect` was answered here.
+const WITHHELD: [HeaderName; 6] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, FORWARDED, HOST, EXPECT];
+const WITHHELD_PREFIXES: [&str; 4] = [RESERVED_PREFIX, "x-remote-", "x-forwarded-", "impersonate-"];
+/// Longest request ID taken over from a client.
+const REQUEST_ID_LEN: usize = 128;
+
+/// Removes from a request what does not pass, and adds who asks and under which ID.
+pub(crate) fn prepare_request(headers: &mut HeaderMap, user: &str, request_id: &HeaderValue) {
+    strip_hop_by_hop(headers);
+    for name in &WITHHELD {
+        headers.remove(name);
+    }
+    let reserved: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| WITHHELD_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix)))
+        .cloned()
+        .collect();
+    for name in reserved {
+        headers.remove(name);
+    }
+    headers.insert(REQUEST_ID, request_id.clone());
+    // A name that cannot be a header's value is escaped: it is for logs only.
+    let value =
+        HeaderValue::from_str(user).or_else(|_| HeaderValue::from_str(&user.escape_default().to_string()));
+    if let Ok(value) = value {
+        headers.insert(USER, value);
+    }
+}
+
+/// Removes from an answer what does not pass.
+pub(crate) fn prepare_response(headers: &mut HeaderMap, request_id: &HeaderValue) {
+    strip_hop_by_hop(headers);
+    headers.insert(REQUEST_ID, request_id.clone());
+    // What a guest wrote into a file must never run as a page of the gateway's origin.
+    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    headers.insert("content-security-policy", HeaderValue::from_static("sandbox; default-src 'none'"));
+}
+
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+        .collect();
+    for name in HOP_BY_HOP.iter().chain(&named) {
+        headers.remove(name);
+    }
+}
+
+/// The client's request ID, if it is fit for a log.
+pub(crate) fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let value = headers.get(REQUEST_ID)?;
+    let is_fit = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/=+".contains(byte);
+    let bytes = value.as_bytes();
+    (!bytes.is_empty() && bytes.len() <= REQUEST_ID_LEN && bytes.iter().all(is_fit)).then(|| value.clone())
+}
+
+/// Whether a browser sent this request on behalf of a page of another origin.
+pub(crate) fn is_cross_site(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    matches!(site, Some(b"cross-site" | b"same-site"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(list: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in list {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    const ID: HeaderValue = HeaderValue::from_static("r-1");
+
+    #[test]
+    fn credentials_and_claims_end_at_the_gateway() {
+        let mut sent = headers(&[
+            ("authorization", "Bearer secret"),
+            ("cookie", "a=b"),
+            ("x-remote-user", "root"),
+            ("x-lodge-user", "root"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("impersonate-user", "root"),
+            ("host", "gateway"),
+            ("content-type", "application/json"),
+            ("traceparent", "00-1-2-01"),
+        ]);
+        prepare_request(&mut sent, "jane", &ID);
+        let mut names: Vec<_> = sent.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["content-type", "traceparent", "x-lodge-user", "x-request-id"]);
+        assert_eq!(sent["x-lodge-user"], "jane");
+    }
+
+    #[test]
+    fn headers_about_the_connection_end_at_the_gateway() {
+        let list = [
+            ("connection", "close, X-Hop"),
+            ("x-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("transfer-encoding", "chunked"),
+            ("etag", "e"),
+        ];
+        let mut sent = headers(&list);
+        prepare_response(&mut sent, &ID);
+        assert!(list[..6].iter().all(|(name, _)| !sent.contains_key(*name)), "{sent:?}");
+        assert_eq!((&sent["etag"], &sent["x-request-id"]), (&HeaderValue::from_static("e"), &ID));
+    }
+
+    #[test]
+    fn a_user_name_that_is_no_header_value_is_escaped() {
+        let mut sent = HeaderMap::new();
+        prepare_request(&mut sent, "a\r\nx-evil: 1", &ID);
+        assert_eq!(sent["x-lodge-user"], "a\\r\\nx-evil: 1");
+    }
+
+    #[test]
+    fn a_request_id_that_could_confuse_a_log_is_not_taken_over() {
+        assert!(request_id(&headers(&[("x-request-id", "4bf92f35-77b3")])).is_some());
+        for bad in ["", "a b", "a\"b", "{}"] {
+            assert!(request_id(&headers(&[("x-request-id", bad)])).is_none(), "{bad:?}");
+        }
+    }
+}

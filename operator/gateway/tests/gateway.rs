@@ -1,0 +1,575 @@
+//! The gateway as its clients see it: over TLS on loopback, with a scripted API server behind it and runners that are
+//! scripted too. Only these two are not real.
+
+#[cfg(test)]
+mod support {
+    pub(crate) mod api_server;
+    pub(crate) mod pki;
+    pub(crate) mod runner;
+    pub(crate) mod world;
+}
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::stream;
+use gateway::config::{Limits, Timeouts};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Frame;
+use serde_json::json;
+use support::pki::Authority;
+use support::runner::{self, Runner, Script, answer, echo, problem};
+use support::world::{RUNNER_NAMES, World, client_ca, exec, pod, request, secret, whole, workspace};
+use tokio::net::TcpListener;
+use vm_api::ProblemCode;
+
+fn always(make: impl Fn() -> runner::Answer + Send + Sync + 'static) -> Script {
+    Arc::new(move |_| {
+        let answer = make();
+        Box::pin(async move { answer })
+    })
+}
+
+// Who asks.
+
+#[tokio::test]
+async fn a_request_with_a_token_reaches_the_workspace() {
+    let (world, _runner) = World::usual(echo()).await;
+    let answered = world.send(exec("ada")).await;
+    assert_eq!(answered.status, 200, "{}", answered.json());
+    let seen = answered.json();
+    assert_eq!(seen["method"], "POST");
+    assert_eq!(seen["uri"], "/v1/workspaces/uid-ada/exec");
+    assert_eq!(seen["body"], r#"{"command":"true"}"#);
+}
+
+#[tokio::test]
+async fn a_request_without_credentials_is_told_how_to_authenticate() {
+    let (world, _runner) = World::usual(echo()).await;
+    let mut anonymous = exec("ada");
+    anonymous.headers_mut().remove("authorization");
+    let answered = world.send(anonymous).await;
+    assert_eq!((answered.status, answered.code().as_str()), (401, "unauthenticated"));
+    assert!(answered.headers["www-authenticate"].to_str().unwrap().starts_with("Bearer"));
+    assert!(answered.detail().contains("kubectl create token"), "{}", answered.detail());
+}
+
+#[tokio::test]
+async fn an_unknown_or_expired_token_is_refused_without_asking_twice() {
+    let (world, _runner) = World::usual(echo()).await;
+    for _ in 0..3 {
+        let mut stranger = exec("ada");
+        stranger.headers_mut().insert("authorization", "Bearer stolen".parse().unwrap());
+        let answered = world.send(stranger).await;
+        assert_eq!(answered.status, 401);
+        assert!(answered.detail().contains("did not accept the bearer token"), "{}", answered.detail());
+        assert!(!answered.detail().contains("stolen"));
+    }
+    assert_eq!(world.api.token_reviews(), 1);
+}
+
+#[tokio::test]
+async fn a_user_with_a_certificate_of_the_cluster_needs_no_token() {
+    let (world, _runner) = World::usual(echo()).await;
+    world.api.grant("admins", "create", "exec", "team-a");
+    let mut request = exec("ada");
+    request.headers_mut().remove("authorization");
+    let identity = world.cluster.user("root", &["admins"]);
+    let answered = world.connect(Some(&identity)).await.send(request).await;
+    assert_eq!(answered.status, 200, "{}", answered.json());
+    assert_eq!(answered.json()["headers"]["x-lodge-user"], "root");
+    assert_eq!(world.api.token_reviews(), 0);
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_authority_is_refused_in_words() {
+    let (world, _runner) = World::usual(echo()).await;
+    let foreign = Authority::new("elsewhere").user("root", &["system:masters"]);
+    let mut request = exec("ada");
+    request.headers_mut().remove("authorization");
+    let answered = world.connect(Some(&foreign)).await.send(request).await;
+    assert_eq!(answered.status, 401);
+    assert!(answered.detail().contains("client certificate was not accepted"), "{}", answered.detail());
+}
+
+#[tokio::test]
+async fn a_token_counts_when_the_certificate_does_not() {
+    let (world, _runner) = World::usual(echo()).await;
+    let foreign = Authority::new("elsewhere").user("root", &[]);
+    let answered = world.connect(Some(&foreign)).await.send(exec("ada")).await;
+    assert_eq!((answered.status, &answered.json()["headers"]["x-lodge-user"]), (200, &json!("jane")));
+}
+
+#[tokio::test]
+async fn a_new_client_ca_counts_at_once_on_open_connections() {
+    let (world, _runner) = World::usual(echo()).await;
+    world.api.grant("root", "create", "exec", "team-a");
+    let next = Authority::new("next");
+    let mut connection = world.connect(Some(&next.user("root", &[]))).await;
+    let mut attempt = exec("ada");
+    attempt.headers_mut().remove("authorization");
+    assert_eq!(connection.send(attempt).await.status, 401);
+    world.api.put("configmaps", client_ca(&next));
+    for _ in 0..200 {
+        let mut attempt = exec("ada");
+        attempt.headers_mut().remove("authorization");
+        if connection.send(attempt).await.status == 200 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("the new CA does not count");
+}
+
+#[tokio::test]
+async fn a_foreign_page_cannot_use_the_certificate_of_a_browser() {
+    let (world, _runner) = World::usual(echo()).await;
+    world.api.grant("root", "create", "exec", "team-a");
+    let mut forged = exec("ada");
+    forged.headers_mut().remove("authorization");
+    forged.headers_mut().insert("sec-fetch-site", "cross-site".parse().unwrap());
+    let identity = world.cluster.user("root", &[]);
+    assert_eq!(world.connect(Some(&identity)).await.send(forged).await.status, 403);
+}
+
+// Whether they may.
+
+#[tokio::test]
+async fn who_may_not_is_told_which_permission_is_missing() {
+    let (world, _runner) = World::usual(echo()).await;
+    world.api.accept_token("joe-token", "joe", &[]);
+    let mut attempt = exec("ada");
+    attempt.headers_mut().insert("authorization", "Bearer joe-token".parse().unwrap());
+    let answered = world.send(attempt).await;
+    assert_eq!((answered.status, answered.code().as_str()), (403, "forbidden"));
+    for part in ["\"joe\"", "create workspaces/exec in namespace team-a", "kubectl auth can-i create"] {
+        assert!(answered.detail().contains(part), "{}", answered.detail());
+    }
+}
+
+#[tokio::test]
+async fn who_may_not_see_a_workspace_cannot_find_out_whether_it_exists() {
+    let (world, _runner) = World::usual(echo()).await;
+    world.api.accept_token("joe-token", "joe", &[]);
+    let mut details = Vec::new();
+    for name in ["ada", "bob"] {
+        let mut attempt = exec(name);
+        attempt.headers_mut().insert("authorization", "Bearer joe-token".parse().unwrap());
+        let answered = world.send(attempt).await;
+        assert_eq!(answered.status, 403);
+        details.push(answered.detail().replace(name, "NAME"));
+    }
+    assert_eq!(details[0], details[1]);
+}
+
+#[tokio::test]
+async fn reading_files_does_not_allow_writing_them() {
+    let (world, _runner) = World::usual(echo()).await;
+    world.api.accept_token("reader-token", "reader", &[]);
+    world.api.grant("reader", "get", "files", "team-a");
+    for (method, status) in [("GET", 200), ("HEAD", 200), ("PUT", 403), ("DELETE", 403)] {
+        let mut attempt = request(method, "ada", "files/notes.txt", whole(""));
+        attempt.headers_mut().insert("authorization", "Bearer reader-token".parse().unwrap());
+        assert_eq!(world.connect(None).await.head(attempt).await.status(), status, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn identity_and_permission_are_asked_for_once() {
+    let (world, _runner) = World::usual(echo()).await;
+    let mut connection = world.connect(None).await;
+    for _ in 0..5 {
+        assert_eq!(connection.send(exec("ada")).await.status, 200);
+    }
+    assert_eq!((world.api.token_reviews(), world.api.access_reviews()), (1, 1));
+}
+
+#[tokio::test]
+async fn while_the_api_server_is_down_known_users_go_on_and_others_are_asked_to_come_again() {
+    let (world, _runner) = World::usual(echo()).await;
+    assert_eq!(world.send(exec("ada")).await.status, 200);
+    world.api.set_down(true);
+    assert_eq!(world.send(exec("ada")).await.status, 200);
+    let mut unknown = exec("ada");
+    unknown.headers_mut().insert("authorization", "Bearer other".parse().unwrap());
+    let answered = world.send(unknown).await;
+    assert_eq!((answered.status, answered.code().as_str()), (503, "authentication-unavailable"));
+    assert_eq!(answered.headers["retry-after"], "1");
+}
+
+// Where it goes.
+
+#[tokio::test]
+async fn a_workspace_that_does_not_exist_is_not_found() {
+    let (world, _runner) = World::usual(echo()).await;
+    let answered = world.send(exec("bob")).await;
+    assert_eq!((answered.status, answered.code().as_str()), (404, "workspace-not-found"));
+    assert!(answered.detail().contains("kubectl get workspaces -n team-a"), "{}", answered.detail());
+}
+
+#[tokio::test]
+async fn a_workspace_that_was_created_a_moment_ago_is_found() {
+    let (world, _runner) = World::usual(echo()).await;
+    let mut connection = world.connect(None).await;
+    let creation = async {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        world.api.put("workspaces", workspace("new", Some("lodge-runner-0")));
+    };
+    let (answered, ()) = tokio::join!(connection.send(exec("new")), creation);
+    assert_eq!(answered.status, 200);
+}
+
+#[tokio::test]
+async fn a_workspace_that_is_being_deleted_takes_no_requests() {
+    let (world, _runner) = World::usual(echo()).await;
+    let mut going = workspace("going", Some("lodge-runner-0"));
+    going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    world.api.put("workspaces", going);
+    let answered = world.send(exec("going")).await;
+    assert_eq!((answered.status, answered.code().as_str()), (409, "workspace-deleting"));
+}
+
+#[tokio::test]
+async fn an_area_that_does_not_exist_is_told_with_those_that_do() {
+    let (world, _runner) = World::usual(echo()).await;
+    let answered = world.send(request("POST", "ada", "teleport", whole(""))).await;
+    assert_eq!((answered.status, answered.code().as_str()), (404, "route-not-found"));
+    assert!(answered.detail().contains("POST exec"), "{}", answered.detail());
+    assert_eq!(answered.json()["instance"], "/v1/namespaces/team-a/workspaces/ada/teleport");
+}
+
+// What passes.
+
+#[tokio::test]
+async fn the_path_and_the_query_pass_as_they_were_sent() {
+    let (world, _runner) = World::usual(echo()).await;
+    let sent =
+        request("GET", "ada", "files/home/agent/a%20b%2Fc/..//%C3%A4?list&depth=2&exclude=%26", whole(""));
+    let seen = world.send(sent).await.json();
+    assert_eq!(
+        seen["uri"],
+        "/v1/workspaces/uid-ada/files/home/agent/a%20b%2Fc/..//%C3%A4?list&depth=2&exclude=%26"
+    );
+}
+
+#[tokio::test]
+async fn credentials_and_connection_headers_stay_at_the_gateway() {
+    let (world, _runner) = World::usual(echo()).await;
+    let mut sent = exec("ada");
+    for (name, value) in [
+        ("cookie", "session=1"),
+        ("connection", "keep-alive, x-hop"),
+        ("x-hop", "1"),
+        ("x-remote-user", "root"),
+        ("x-lodge-user", "root"),
+        ("impersonate-user", "root"),
+        ("x-request-id", "req-7"),
+        ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        ("if-match", "\"etag\""),
+    ] {
+        sent.headers_mut().insert(name, value.parse().unwrap());
+    }
+    let answered = world.send(sent).await;
+    let seen = answered.json()["headers"].clone();
+    for gone in ["authorization", "cookie", "x-hop", "x-remote-user", "impersonate-user", "connection"] {
+        assert!(seen.get(gone).is_none(), "{gone}: {seen}");
+    }
+    assert_eq!((&seen["x-lodge-user"], &seen["x-request-id"]), (&json!("jane"), &json!("req-7")));
+    assert_eq!(seen["if-match"], "\"etag\"");
+    assert_eq!(seen["traceparent"], "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    assert_eq!(answered.headers["x-request-id"], "req-7");
+    assert!(answered.headers["server-timing"].to_str().unwrap().contains("gateway-auth"));
+}
+
+#[tokio::test]
+async fn a_problem_of_the_runner_passes_as_it_is() {
+    let (world, _runner) = World::usual(always(|| problem(ProblemCode::PathNotFound))).await;
+    let answered = world.send(request("GET", "ada", "files/nope", whole(""))).await;
+    assert_eq!((answered.status, answered.code().as_str()), (404, "path-not-found"));
+    assert_eq!(answered.headers["content-type"], "application/problem+json");
+}
+
+#[tokio::test]
+async fn an_answer_streams_while_the_runner_is_still_writing_it() {
+    let script: Script = Arc::new(|_| {
+        Box::pin(async {
+            let first = stream::once(async { Ok(Frame::data(Bytes::from_static(b"first"))) });
+            let never = stream::pending();
+            http::Response::new(StreamBody::new(futures::StreamExt::chain(first, never)).boxed_unsync())
+        })
+    });
+    let (world, _runner) = World::usual(script).await;
+    let mut connection = world.connect(None).await;
+    let mut body = connection.head(request("GET", "ada", "files/log", whole(""))).await.into_body();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "first");
+}
+
+#[tokio::test]
+async fn an_upload_streams_while_the_client_is_still_sending_it() {
+    let script: Script = Arc::new(|request: Request<_>| {
+        Box::pin(async move {
+            let mut body = request.into_body();
+            let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            answer(StatusCode::OK, first)
+        })
+    });
+    let (world, _runner) = World::usual(script).await;
+    let first = stream::once(async { Ok(Frame::data(Bytes::from_static(b"first"))) });
+    let body = StreamBody::new(futures::StreamExt::chain(first, stream::pending())).boxed_unsync();
+    let response = world.connect(None).await.head(request("PUT", "ada", "files/big", body)).await;
+    assert_eq!(response.into_body().frame().await.unwrap().unwrap().into_data().unwrap(), "first");
+}
+
+#[tokio::test]
+async fn connections_to_a_runner_are_kept() {
+    let (world, runner) = World::usual(echo()).await;
+    for _ in 0..5 {
+        assert_eq!(world.send(exec("ada")).await.status, 200);
+    }
+    assert_eq!(runner.connections(), 1);
+}
+
+// Waiting.
+
+fn quick() -> Timeouts {
+    Timeouts {
+        hold: Duration::from_millis(300),
+        unknown_grace: Duration::from_millis(50),
+        stop_delay: Duration::ZERO,
+        ..Timeouts::default()
+    }
+}
+
+#[tokio::test]
+async fn a_request_waits_until_its_workspace_is_bound() {
+    let (world, _runner) = World::usual(echo()).await;
+    world.api.put("workspaces", workspace("new", None));
+    let mut connection = world.connect(None).await;
+    let binding = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        world.api.put("workspaces", workspace("new", Some("lodge-runner-0")));
+        Instant::now()
+    };
+    let (answered, bound) = tokio::join!(connection.send(exec("new")), binding);
+    assert_eq!(answered.status, 200);
+    assert!(bound.elapsed() < Duration::from_millis(100), "it was not woken by the binding");
+}
+
+#[tokio::test]
+async fn a_request_waits_until_its_runner_has_an_address_and_takes_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let refusals = Arc::new(AtomicUsize::new(0));
+    let count = refusals.clone();
+    // The first answers say that the runner was not told about the workspace yet.
+    let script: Script = Arc::new(move |request| {
+        let code = match count.fetch_add(1, Ordering::SeqCst) {
+            0 => Some(ProblemCode::WorkspaceNotFound),
+            1 => Some(ProblemCode::WorkspaceNotBound),
+            _ => None,
+        };
+        match code {
+            Some(code) => Box::pin(async move { problem(code) }),
+            None => echo()(request),
+        }
+    });
+    let world =
+        World::with(listener.local_addr().unwrap().port(), Timeouts::default(), Limits::default()).await;
+    world.admit_jane();
+    world.api.put("workspaces", workspace("ada", Some("lodge-runner-0")));
+    world.api.put("pods", pod(None));
+    let mut connection = world.connect(None).await;
+    let start = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        world.api.put("pods", pod(Some("127.0.0.1")));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        Runner::serve(listener, &world.lodge, &world.lodge.machine(&RUNNER_NAMES), script)
+    };
+    let (answered, _runner) = tokio::join!(connection.send(exec("ada")), start);
+    assert_eq!(answered.status, 200, "{}", answered.json());
+    assert_eq!(answered.json()["body"], r#"{"command":"true"}"#, "the body was sent again in full");
+    assert_eq!(refusals.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn a_request_does_not_wait_for_ever() {
+    let (world, _runner) = World::usual_with(echo(), quick(), Limits::default()).await;
+    let mut stuck = workspace("stuck", None);
+    stuck["status"]["conditions"] =
+        json!([{"type": "Ready", "status": "False", "message": "no node has room for the runner"}]);
+    world.api.put("workspaces", stuck);
+    let answered = world.send(exec("stuck")).await;
+    assert_eq!((answered.status, answered.code().as_str()), (503, "workspace-not-bound"));
+    assert_eq!(answered.headers["retry-after"], "1");
+    assert!(answered.detail().contains("no node has room for the runner"), "{}", answered.detail());
+}
+
+#[tokio::test]
+async fn a_runner_that_cannot_be_reached_is_named_as_the_reason() {
+    let world = World::with(1, quick(), Limits::default()).await;
+    world.admit_jane();
+    world.api.put("workspaces", workspace("ada", Some("lodge-runner-0")));
+    world.api.put("pods", pod(Some("127.0.0.1")));
+    let answered = world.send(exec("ada")).await;
+    assert_eq!((answered.status, answered.code().as_str()), (503, "runner-unreachable"));
+}
+
+#[tokio::test]
+async fn a_runner_with_a_certificate_of_another_namespace_gets_no_requests() {
+    let reached = Arc::new(AtomicUsize::new(0));
+    let count = reached.clone();
+    let script = always(move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        answer(StatusCode::OK, "stolen")
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let world = World::with(listener.local_addr().unwrap().port(), quick(), Limits::default()).await;
+    let other = world.lodge.machine(&["*.lodge-runner.team-b.svc"]);
+    let _runner = Runner::serve(listener, &world.lodge, &other, script);
+    world.admit_jane();
+    world.api.put("workspaces", workspace("ada", Some("lodge-runner-0")));
+    world.api.put("pods", pod(Some("127.0.0.1")));
+    assert_eq!(world.send(exec("ada")).await.status, 503);
+    assert_eq!(reached.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn only_so_many_requests_wait_for_one_workspace() {
+    let limits = Limits { held_per_workspace: 2, ..Limits::default() };
+    let (world, _runner) = World::usual_with(echo(), quick(), limits).await;
+    world.api.put("workspaces", workspace("new", None));
+    let attempts = futures::future::join_all((0..4).map(|_| world.send(exec("new")))).await;
+    let mut statuses: Vec<_> = attempts.iter().map(|answered| answered.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [429, 429, 503, 503]);
+    let refused = attempts.iter().find(|answered| answered.status == 429).unwrap();
+    assert_eq!(refused.json()["limit"], "gateway --max-held-per-workspace");
+}
+
+#[tokio::test]
+async fn a_request_that_may_have_been_carried_out_is_not_sent_again() {
+    let reached = Arc::new(AtomicUsize::new(0));
+    let count = reached.clone();
+    let script: Script = Arc::new(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+        // Ends the connection in the middle of the request.
+        Box::pin(async { panic!("the runner dies") })
+    });
+    let (world, _runner) = World::usual(script).await;
+    let answered = world.send(exec("ada")).await;
+    assert_eq!((answered.status, answered.code().as_str()), (502, "runner-unreachable"));
+    assert!(answered.detail().contains("may have been carried out"), "{}", answered.detail());
+    assert_eq!(reached.load(Ordering::SeqCst), 1);
+}
+
+// Limits and life.
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused_before_and_while_it_is_sent() {
+    let limits = Limits { exec_body_bytes: 10, file_body_bytes: 100_000, ..Limits::default() };
+    let (world, _runner) = World::usual_with(echo(), Timeouts::default(), limits).await;
+    let answered = world.send(exec("ada")).await;
+    assert_eq!((answered.status, answered.code().as_str()), (413, "body-too-large"));
+    assert_eq!(answered.json()["limit"], "gateway --max-exec-body-bytes");
+    let chunks = (0..20).map(|_| Ok(Frame::data(Bytes::from(vec![0; 10_000]))));
+    let body = StreamBody::new(stream::iter(chunks.collect::<Vec<_>>())).boxed_unsync();
+    let answered = world.send(request("PUT", "ada", "files/big", body)).await;
+    assert_eq!((answered.status, answered.code().as_str()), (413, "body-too-large"));
+}
+
+#[tokio::test]
+async fn only_so_many_requests_are_worked_on_at_once() {
+    let limits = Limits { requests: 1, ..Limits::default() };
+    let script: Script = Arc::new(|_| Box::pin(std::future::pending()));
+    let (world, _runner) = World::usual_with(script, Timeouts::default(), limits).await;
+    let mut first = world.connect(None).await;
+    let mut waiting = Box::pin(first.head(exec("ada")));
+    let refused = async {
+        loop {
+            let mut second = world.connect(None).await;
+            let attempt = tokio::time::timeout(Duration::from_millis(100), second.send(exec("ada"))).await;
+            if let Ok(answered) = attempt {
+                return answered;
+            }
+        }
+    };
+    tokio::select! {
+        _ = &mut waiting => panic!("the runner does not answer"),
+        answered = refused => {
+            assert_eq!(answered.status, 503);
+            assert_eq!(answered.json()["limit"], "gateway --max-requests");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_stops_sending_is_not_waited_for() {
+    let timeouts = Timeouts { stall: Duration::from_millis(100), ..quick() };
+    let (world, _runner) = World::usual_with(echo(), timeouts, Limits::default()).await;
+    let body = StreamBody::new(stream::pending()).boxed_unsync();
+    let answered = world.send(request("PUT", "ada", "files/slow", body)).await;
+    assert_eq!((answered.status, answered.code().as_str()), (408, "body-incomplete"));
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_shown_to_new_connections() {
+    let (world, _runner) = World::usual(echo()).await;
+    let next = Authority::new("next");
+    world.api.put("secrets", secret(&next));
+    for _ in 0..200 {
+        let tcp = tokio::net::TcpStream::connect(world.address).await.unwrap();
+        let config = rustls::ClientConfig::builder_with_provider(support::pki::provider())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(next.roots())
+            .with_no_client_auth();
+        let name = "lodge-gateway.lodge-system.svc".try_into().unwrap();
+        if tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("the new certificate is not shown");
+}
+
+#[tokio::test]
+async fn a_gateway_that_stops_finishes_what_it_began_and_takes_nothing_new() {
+    let script: Script = Arc::new(|_| {
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            answer(StatusCode::OK, "done")
+        })
+    });
+    let timeouts = Timeouts { stop_delay: Duration::from_millis(50), ..quick() };
+    let (mut world, _runner) = World::usual_with(script, timeouts, Limits::default()).await;
+    let mut connection = world.connect(None).await;
+    let stop = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        world.stop.cancel();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        world.probe("/readyz").await
+    };
+    let (answered, (ready, why)) = tokio::join!(connection.send(exec("ada")), stop);
+    assert_eq!((answered.status, &answered.body[..]), (200, &b"done"[..]));
+    assert_eq!((ready, why.as_str()), (503, "the gateway is stopping\n"));
+    drop(connection);
+    let gateway = world.gateway.take().unwrap();
+    tokio::time::timeout(Duration::from_secs(5), gateway).await.unwrap().unwrap();
+    assert!(tokio::net::TcpStream::connect(world.address).await.is_err());
+}
+
+#[tokio::test]
+async fn metrics_and_probes_are_served_without_tls() {
+    let (world, _runner) = World::usual(echo()).await;
+    assert_eq!(world.send(exec("ada")).await.status, 200);
+    assert_eq!(world.probe("/healthz").await.0, 200);
+    let (status, text) = world.probe("/metrics").await;
+    assert_eq!(status, 200);
+    assert!(
+        text.contains("lodge_gateway_requests_total{area=\"exec\",verb=\"create\",code=\"200\"} 1"),
+        "{text}"
+    );
+    assert!(!text.contains("ada") && !text.contains("jane"), "{text}");
+}
