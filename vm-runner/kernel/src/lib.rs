@@ -1,1 +1,55 @@
-//! Processes, terminals, sockets and limits of a VM.
+//! The kernel of a VM: processes, terminals, sockets and limits.
+//!
+//! A [`Kernel`] belongs to one VM. The host starts [`Command`]s in it; a [`driver`] executes their programs, which reach
+//! the kernel only through [`syscall`], with a [`context`]. Files come from `vm-vfs`; the kernel adds open files, pipes,
+//! devices and what shows processes as files.
+//!
+//! Neighbours: `vm-vfs` and `vm-abi` below; the drivers and the runner above. This crate must never know WebAssembly,
+//! V8, HTTP, Kubernetes, or the host's files and sockets, and asks nobody but its injected [`Clock`] and [`Random`] for
+//! time and randomness.
+//!
+//! Everything waits in `poll.rs`, and nothing waits with a lock held. Everything has a limit in [`Limits`].
+//!
+//! # Lock order
+//!
+//! A lock may be taken while those above it are held, never the other way round. None is held across an await, a call
+//! into a driver, or the drop of an open file.
+//!
+//! 1. `FifoTable::pipes`
+//! 2. `ProcessTable::inner`: relations of processes
+//! 3. locks of one `Process`: `signals`, `fds`, `image`, `credentials`, `cwd`, `memory`, ... (one at a time)
+//! 4. `FileDescription::offset`, `FileDescription::flock`
+//! 5. `LockTable::inner`, and the locks of pipes (`Pipe::inner`), devices and anonymous nodes (one at a time)
+//! 6. the locks inside `vm-vfs`
+//! 7. `Readiness::waiters`
+
+mod account;
+mod anonymous;
+mod clock;
+mod command;
+pub mod context;
+mod device;
+pub mod driver;
+mod file;
+mod kernel;
+mod limits;
+mod mutex;
+mod pipe;
+mod poll;
+mod process;
+mod program;
+mod random;
+pub mod syscall;
+mod task;
+mod usage;
+
+pub use account::{Account, Accounts, Group};
+pub use clock::{Clock, SystemClock};
+pub use command::{Command, ProcessHandle, Stdio};
+pub use kernel::{Kernel, KernelBuilder, ProcessInfo};
+pub use limits::Limits;
+pub use pipe::host::{HostReader, HostWriter};
+pub use process::{ExitStatus, Pgid, Pid, Sid};
+pub use program::ProgramName;
+pub use random::{OsRandom, Random};
+pub use usage::Usage;

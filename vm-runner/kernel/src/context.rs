@@ -1,0 +1,146 @@
+//! Who makes a system call: a process of a kernel, running one program.
+
+use std::sync::Arc;
+
+use vm_abi::{Credentials, Errno, Signal};
+use vm_vfs::{Location, WalkContext};
+
+use crate::file::description::FileDescription;
+use crate::file::fd_table::Entry;
+use crate::file::{Fd, FdFlags};
+use crate::kernel::KernelInner;
+use crate::limits::Limits;
+use crate::poll::checkpoint;
+use crate::process::image::Image;
+use crate::process::{Pid, Process};
+
+/// A program's handle to its process and kernel; every system call takes it. Cheap to clone.
+///
+/// It is made anew for each program a process executes.
+#[derive(Clone)]
+pub struct ProcessContext {
+    kernel: Arc<KernelInner>,
+    process: Arc<Process>,
+    image: Arc<Image>,
+}
+
+impl ProcessContext {
+    pub(crate) fn new(kernel: Arc<KernelInner>, process: Arc<Process>, image: Arc<Image>) -> Self {
+        Self { kernel, process, image }
+    }
+
+    /// The process's number.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.process.pid
+    }
+
+    /// The program's arguments, its name first.
+    #[must_use]
+    pub fn argv(&self) -> Arc<[Vec<u8>]> {
+        Arc::clone(&self.image.argv)
+    }
+
+    /// The environment, each entry `NAME=value`. `PWD` is among them.
+    #[must_use]
+    pub fn envp(&self) -> Arc<[Vec<u8>]> {
+        Arc::clone(&self.image.envp)
+    }
+
+    /// The absolute path of the working directory, as `PWD` says.
+    #[must_use]
+    pub fn cwd_path(&self) -> Arc<[u8]> {
+        Arc::clone(&self.process.cwd().path)
+    }
+
+    /// The path the program was found at.
+    #[must_use]
+    pub fn program_path(&self) -> &[u8] {
+        &self.image.path
+    }
+
+    /// Whether a signal handler has to run: ask at every return to the guest. One atomic load.
+    #[must_use]
+    pub fn has_deliverable(&self) -> bool {
+        self.process.is_interrupted()
+    }
+
+    /// Tells the kernel how much memory the program uses now, before it grows. Given back when the program ends.
+    ///
+    /// # Errors
+    /// `ENOMEM` at the VM's limit: the program must not grow.
+    pub fn set_memory(&self, bytes: u64) -> Result<(), Errno> {
+        self.process.set_memory(bytes)
+    }
+
+    /// What limits the VM.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.kernel.limits
+    }
+
+    pub(crate) fn kernel(&self) -> &Arc<KernelInner> {
+        &self.kernel
+    }
+
+    pub(crate) fn process(&self) -> &Arc<Process> {
+        &self.process
+    }
+
+    /// The description behind an fd of the process.
+    pub(crate) fn description(&self, fd: Fd) -> Result<Arc<FileDescription>, Errno> {
+        self.process.with_fds(|fds| fds.get(fd).cloned())
+    }
+
+    /// Lets go of an fd that was taken out of the table. POSIX: with any fd of a file, its process's record locks go.
+    pub(crate) fn close_entry(&self, entry: Entry) {
+        let file = entry.slot.description().location().file_id();
+        drop(entry);
+        self.kernel.locks.release_file(file, self.process.pid);
+    }
+
+    /// Gives the process two new fds, or none.
+    pub(crate) fn insert_pair(
+        &self,
+        first: Arc<FileDescription>,
+        second: Arc<FileDescription>,
+        flags: FdFlags,
+    ) -> Result<(Fd, Fd), Errno> {
+        let limit = self.process.fd_limit();
+        let (pair, undone) = self.process.with_fds(|fds| {
+            let first = match fds.insert(first, flags, 0, limit) {
+                Ok(fd) => fd,
+                Err(errno) => return (Err(errno), None),
+            };
+            match fds.insert(second, flags, 0, limit) {
+                Ok(second) => (Ok((first, second)), None),
+                Err(errno) => (Err(errno), fds.remove(first).ok()),
+            }
+        });
+        drop(undone);
+        pair
+    }
+
+    /// The process wrote to what nobody reads: `SIGPIPE`. Does not return if that kills it.
+    pub(crate) async fn broken_pipe(&self) {
+        self.kernel.post_signal(&self.process, Signal::SIGPIPE);
+        checkpoint(self).await;
+    }
+
+    /// Walks paths on behalf of the process.
+    pub(crate) fn walk<T>(
+        &self,
+        start: &Location,
+        credentials: &Credentials,
+        walk: impl FnOnce(&WalkContext<'_>) -> T,
+    ) -> T {
+        let root = self.kernel.namespace.root();
+        walk(&WalkContext {
+            namespace: &self.kernel.namespace,
+            root: &root,
+            start,
+            credentials,
+            caller: self.process.pid.as_caller(),
+        })
+    }
+}

@@ -1,0 +1,88 @@
+//! An open directory and the list of its entries that its reader sees.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use vm_abi::{Errno, FileType};
+use vm_vfs::{Caller, DirEntry, Location};
+
+use super::{Addressing, File, FileKind};
+use crate::mutex::Mutex;
+
+/// One entry on its way to a reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DirRecord<'a> {
+    /// Reading on from this cookie gives the entries after this one.
+    pub next_cookie: u64,
+    /// The inode.
+    pub ino: u64,
+    /// Its type.
+    pub file_type: FileType,
+    /// Its name.
+    pub name: &'a [u8],
+}
+
+/// An open directory.
+///
+/// The entries are listed when reading starts at cookie 0, and stay as they were until it starts anew; so removing
+/// entries while reading disturbs nothing.
+pub(crate) struct Directory {
+    location: Location,
+    listing: Mutex<Option<Arc<Vec<DirEntry>>>>,
+}
+
+impl Directory {
+    /// The directory at a location, opened.
+    pub(crate) const fn new(location: Location) -> Self {
+        Self { location, listing: Mutex::new(None) }
+    }
+
+    /// Gives entries to the sink, from a cookie on, until the sink breaks. `.` and `..` come first.
+    pub(crate) fn read(
+        &self,
+        caller: Caller,
+        parent_ino: u64,
+        cookie: u64,
+        sink: &mut dyn FnMut(DirRecord<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Errno> {
+        let entries = self.entries(caller, cookie)?;
+        let dots = [(&b"."[..], self.location.inode().ino()), (b"..", parent_ino)];
+        let dots = dots.iter().map(|(name, ino)| (*name, *ino, FileType::Directory));
+        let named = entries.iter().map(|entry| (entry.name.as_bytes(), entry.ino, entry.file_type));
+        let start = usize::try_from(cookie).unwrap_or(usize::MAX);
+        for ((name, ino, file_type), next_cookie) in dots.chain(named).zip(1_u64..).skip(start) {
+            if sink(DirRecord { next_cookie, ino, file_type, name }).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn entries(&self, caller: Caller, cookie: u64) -> Result<Arc<Vec<DirEntry>>, Errno> {
+        let listed = if cookie == 0 { None } else { self.listing.lock().clone() };
+        if let Some(entries) = listed {
+            return Ok(entries);
+        }
+        let entries = Arc::new(self.location.inode().read_dir_for(caller)?);
+        *self.listing.lock() = Some(Arc::clone(&entries));
+        Ok(entries)
+    }
+}
+
+impl File for Directory {
+    fn kind(&self) -> FileKind {
+        FileKind::Directory
+    }
+
+    fn addressing(&self) -> Addressing {
+        Addressing::Offset
+    }
+
+    fn read_at(&self, _offset: u64, _buffers: &mut [std::io::IoSliceMut<'_>]) -> Result<usize, Errno> {
+        Err(Errno::EISDIR)
+    }
+
+    fn write_at(&self, _offset: u64, _buffers: &[std::io::IoSlice<'_>]) -> Result<usize, Errno> {
+        Err(Errno::EISDIR)
+    }
+}

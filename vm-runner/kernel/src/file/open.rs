@@ -1,0 +1,78 @@
+//! Opening a path: from what the vfs found to an open file.
+
+use std::sync::Arc;
+
+use vm_abi::{Credentials, Errno, FileType, Mode, OpenFlags};
+use vm_vfs::{Location, NodeOpen, Opened};
+
+use super::File;
+use super::description::FileDescription;
+use super::directory::Directory;
+use super::regular::RegularFile;
+use crate::anonymous::AnonymousNode;
+use crate::context::ProcessContext;
+use crate::device;
+use crate::kernel::KernelInner;
+use crate::pipe::pipe_of;
+use crate::poll::Waiter;
+
+/// Opens a path. `mode` has the umask applied. Waits only for the other side of a named pipe.
+pub(crate) async fn open(
+    ctx: &ProcessContext,
+    start: &Location,
+    credentials: &Credentials,
+    path: &[u8],
+    flags: OpenFlags,
+    mode: Mode,
+) -> Result<Arc<FileDescription>, Errno> {
+    let Opened { location, node, is_new: _ } =
+        ctx.walk(start, credentials, |walk| walk.open(path, flags, mode))?;
+    let kernel = ctx.kernel();
+    let file: Box<dyn File> = match node {
+        NodeOpen::Plain => plain(&location),
+        NodeOpen::Fifo => open_pipe(ctx, credentials, &location, flags).await?,
+        NodeOpen::Device(number) => device::open(ctx, number, flags)?,
+        NodeOpen::Object(_) => return Err(Errno::ENXIO),
+    };
+    kernel.describe(location, file, flags)
+}
+
+fn plain(location: &Location) -> Box<dyn File> {
+    if location.file_type().is_directory() {
+        Box::new(Directory::new(location.clone()))
+    } else {
+        Box::new(RegularFile::new(location.clone()))
+    }
+}
+
+async fn open_pipe(
+    ctx: &ProcessContext,
+    credentials: &Credentials,
+    location: &Location,
+    flags: OpenFlags,
+) -> Result<Box<dyn File>, Errno> {
+    if let Some(pipe) = pipe_of(location.inode()) {
+        return Ok(Box::new(pipe.open_end(flags)));
+    }
+    let kernel = ctx.kernel();
+    let pipe = kernel.fifos.pipe(location.file_id(), || {
+        let charge = kernel.meters.pipes.try_take_one().ok_or(Errno::ENFILE)?;
+        let now = kernel.clock.realtime();
+        let node = AnonymousNode::new(kernel.next_ino(), FileType::Fifo, Mode::new(0o600), credentials, now);
+        Ok((node, kernel.pipe_space(), charge))
+    })?;
+    Ok(Box::new(pipe.open_named(Waiter::Process(ctx), flags).await?))
+}
+
+impl KernelInner {
+    /// Makes an open file.
+    pub(crate) fn describe(
+        &self,
+        location: Location,
+        file: Box<dyn File>,
+        flags: OpenFlags,
+    ) -> Result<Arc<FileDescription>, Errno> {
+        let charge = self.meters.open_files.try_take_one().ok_or(Errno::ENFILE)?;
+        Ok(Arc::new(FileDescription::new(self.next_file_id(), location, file, flags, charge)))
+    }
+}

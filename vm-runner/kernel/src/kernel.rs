@@ -1,0 +1,364 @@
+//! The kernel of one VM: everything its processes share, and the host's door to it.
+//!
+//! A fresh kernel has no drivers, no environment, no accounts but root, no devices and no network; each is granted by a
+//! call of the [`KernelBuilder`]. The namespace is the host's to fill.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use vm_abi::{Errno, Signal, Timespec};
+use vm_vfs::{Location, Namespace};
+
+use crate::account::Accounts;
+use crate::anonymous::anonymous_location;
+use crate::clock::{Clock, SystemClock};
+use crate::driver::Driver;
+use crate::file::lock::LockTable;
+use crate::limits::Limits;
+use crate::pipe::PipeSpace;
+use crate::pipe::fifo::FifoTable;
+use crate::poll::{Deadline, Interest, Waiter, wait_ready};
+use crate::process::table::{Parent, ProcessTable};
+use crate::process::{ExitStatus, Pgid, Pid, Sid};
+use crate::random::{OsRandom, Random};
+use crate::usage::{Meter, Usage};
+
+/// The kernel of one VM. Cheap to clone; when the last clone is dropped, all processes are gone at once.
+#[derive(Clone)]
+pub struct Kernel {
+    inner: Arc<KernelInner>,
+    _owner: Arc<Owner>,
+}
+
+/// Ends what runs when the host lets the kernel go.
+struct Owner(Arc<KernelInner>);
+
+/// What the processes of a kernel share.
+pub(crate) struct KernelInner {
+    pub(crate) limits: Limits,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) hostname: String,
+    pub(crate) namespace: Namespace,
+    pub(crate) accounts: Accounts,
+    pub(crate) environment: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) drivers: Vec<Arc<dyn Driver>>,
+    pub(crate) runtime: Handle,
+    pub(crate) table: ProcessTable,
+    pub(crate) locks: Arc<LockTable>,
+    pub(crate) fifos: FifoTable,
+    pub(crate) meters: Meters,
+    /// All anonymous files lie here.
+    pub(crate) anonymous: Location,
+    pub(crate) booted_at: Timespec,
+    next_file_id: AtomicU64,
+    next_ino: AtomicU64,
+}
+
+/// Counts of what is limited VM-wide.
+pub(crate) struct Meters {
+    pub(crate) processes: Arc<Meter>,
+    pub(crate) open_files: Arc<Meter>,
+    pub(crate) pipes: Arc<Meter>,
+    pub(crate) pipe_bytes: Arc<Meter>,
+    pub(crate) sockets: Arc<Meter>,
+    pub(crate) terminals: Arc<Meter>,
+    pub(crate) locks: Arc<Meter>,
+    pub(crate) memory: Arc<Meter>,
+}
+
+/// Makes a [`Kernel`].
+pub struct KernelBuilder {
+    namespace: Namespace,
+    limits: Limits,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    hostname: String,
+    accounts: Accounts,
+    environment: Vec<(Vec<u8>, Vec<u8>)>,
+    drivers: Vec<Arc<dyn Driver>>,
+}
+
+impl KernelBuilder {
+    /// A kernel over these mounts, with the host's clock and randomness, default limits, and nothing else.
+    #[must_use]
+    pub fn new(namespace: Namespace) -> Self {
+        Self {
+            namespace,
+            limits: Limits::default(),
+            clock: Arc::new(SystemClock::new()),
+            random: Arc::new(OsRandom),
+            hostname: "localhost".to_owned(),
+            accounts: Accounts::with_root(),
+            environment: Vec::new(),
+            drivers: Vec::new(),
+        }
+    }
+
+    /// Limits it so.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Takes the time from this clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Takes random bytes from this source.
+    #[must_use]
+    pub fn random(mut self, random: Arc<dyn Random>) -> Self {
+        self.random = random;
+        self
+    }
+
+    /// Gives the machine a name.
+    #[must_use]
+    pub fn hostname(mut self, hostname: impl Into<String>) -> Self {
+        self.hostname = hostname.into();
+        self
+    }
+
+    /// Knows these users and groups, instead of root only.
+    #[must_use]
+    pub fn accounts(mut self, accounts: Accounts) -> Self {
+        self.accounts = accounts;
+        self
+    }
+
+    /// Gives every command of the host this variable, unless the command sets it.
+    #[must_use]
+    pub fn environment_variable(mut self, name: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Runs programs that this driver recognises; the first driver that does counts.
+    #[must_use]
+    pub fn driver(mut self, driver: Arc<dyn Driver>) -> Self {
+        self.drivers.push(driver);
+        self
+    }
+
+    /// The kernel. Its processes run on the Tokio runtime that this is called in.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime, as everything of Tokio's.
+    #[must_use]
+    pub fn build(self) -> Kernel {
+        let Self { namespace, limits, clock, random, hostname, accounts, environment, drivers } = self;
+        let meters = Meters::new(&limits);
+        let inner = Arc::new(KernelInner {
+            booted_at: clock.realtime(),
+            clock,
+            random,
+            hostname,
+            namespace,
+            accounts,
+            environment,
+            drivers,
+            runtime: Handle::current(),
+            table: ProcessTable::default(),
+            locks: LockTable::new(Arc::clone(&meters.locks)),
+            fifos: FifoTable::default(),
+            meters,
+            limits,
+            anonymous: anonymous_location(),
+            next_file_id: AtomicU64::new(1),
+            next_ino: AtomicU64::new(2),
+        });
+        Kernel { _owner: Arc::new(Owner(Arc::clone(&inner))), inner }
+    }
+}
+
+/// A process, as the host sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessInfo {
+    /// Its number.
+    pub pid: Pid,
+    /// Its parent's; 0 is the host, 1 adopts orphans.
+    pub parent: i32,
+    /// Its group.
+    pub group: Pgid,
+    /// Its session.
+    pub session: Sid,
+    /// Its arguments.
+    pub argv: Arc<[Vec<u8>]>,
+    /// How it ended, if it is a zombie.
+    pub ended: Option<ExitStatus>,
+    /// Memory of its program.
+    pub memory_bytes: u64,
+    /// How long it has existed.
+    pub age: Duration,
+}
+
+impl Kernel {
+    /// What is mounted.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        &self.inner.namespace
+    }
+
+    /// The users and groups.
+    #[must_use]
+    pub fn accounts(&self) -> &Accounts {
+        &self.inner.accounts
+    }
+
+    /// The limits.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.inner.limits
+    }
+
+    /// All processes, zombies included.
+    #[must_use]
+    pub fn processes(&self) -> Vec<ProcessInfo> {
+        let now = self.inner.clock.monotonic();
+        let info =
+            |(process, relations): (Arc<crate::process::Process>, crate::process::table::Relations)| {
+                ProcessInfo {
+                    pid: process.pid,
+                    parent: relations.parent.number(),
+                    group: relations.group,
+                    session: relations.session,
+                    argv: Arc::clone(&process.image().argv),
+                    ended: relations.ended,
+                    memory_bytes: process.memory_bytes(),
+                    age: now.saturating_sub(process.started),
+                }
+            };
+        self.inner.table.all().into_iter().map(info).collect()
+    }
+
+    /// Sends a signal to a process.
+    ///
+    /// # Errors
+    /// `ESRCH` if there is none.
+    pub fn kill(&self, pid: Pid, signal: Signal) -> Result<(), Errno> {
+        let process = self.inner.table.get(pid)?;
+        self.inner.post_signal(&process, signal);
+        Ok(())
+    }
+
+    /// Sends a signal to all processes of a session: all that a command has started.
+    ///
+    /// # Errors
+    /// `ESRCH` if nobody is left in it.
+    pub fn kill_session(&self, session: Sid, signal: Signal) -> Result<(), Errno> {
+        if self.inner.post_to_session(session, signal) { Ok(()) } else { Err(Errno::ESRCH) }
+    }
+
+    /// What is used now.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.inner.meters.usage()
+    }
+
+    /// Takes no more commands, asks all processes to end, and ends those that have not after the grace period. Returns
+    /// when none is left.
+    pub async fn shutdown(&self, grace: Duration) {
+        self.inner.table.close();
+        let everybody = || self.inner.table.living(|_, _| true);
+        for process in everybody() {
+            self.inner.post_signal(&process, Signal::SIGTERM);
+            // A stopped process could not act on it.
+            self.inner.post_signal(&process, Signal::SIGCONT);
+        }
+        let clock = &*self.inner.clock;
+        let instant = clock.monotonic().saturating_add(grace);
+        for process in everybody() {
+            let interest = Interest { readiness: process.end_readiness(), events: vm_abi::PollEvents::HUP };
+            let deadline = Some(Deadline { clock, instant });
+            let try_op = || process.exit_status().ok_or(Errno::EAGAIN);
+            // At the deadline the next loop ends it.
+            let _ = wait_ready(Waiter::Host, &[interest], deadline, try_op).await;
+        }
+        for process in everybody() {
+            self.inner.post_signal(&process, Signal::SIGKILL);
+        }
+        for process in everybody() {
+            process.wait_ended().await;
+        }
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<KernelInner> {
+        &self.inner
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.table.close();
+        for (process, _) in self.0.table.all() {
+            process.abort();
+        }
+    }
+}
+
+impl Parent {
+    /// The number that a child sees.
+    pub(crate) fn number(self) -> i32 {
+        match self {
+            Self::Host => 0,
+            Self::Init => 1,
+            Self::Process(pid) => pid.raw(),
+        }
+    }
+}
+
+impl KernelInner {
+    /// A number that no other file description has.
+    pub(crate) fn next_file_id(&self) -> u64 {
+        self.next_file_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A number that no other anonymous file has.
+    pub(crate) fn next_ino(&self) -> u64 {
+        self.next_ino.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What a new pipe may hold.
+    pub(crate) fn pipe_space(&self) -> PipeSpace {
+        PipeSpace {
+            capacity_bytes: self.limits.pipe_capacity_bytes,
+            meter: Arc::clone(&self.meters.pipe_bytes),
+        }
+    }
+}
+
+impl Meters {
+    fn new(limits: &Limits) -> Self {
+        let meter = |limit: usize| Meter::new(limit as u64);
+        Self {
+            processes: meter(limits.max_processes),
+            open_files: meter(limits.max_open_files),
+            pipes: meter(limits.max_pipes),
+            pipe_bytes: meter(limits.max_pipe_total_bytes),
+            sockets: meter(limits.max_sockets),
+            terminals: meter(limits.max_terminals),
+            locks: meter(limits.max_locks),
+            memory: Meter::new(limits.max_memory_bytes),
+        }
+    }
+
+    /// What is used now.
+    pub(crate) fn usage(&self) -> Usage {
+        Usage {
+            processes: self.processes.used(),
+            open_files: self.open_files.used(),
+            pipes: self.pipes.used(),
+            pipe_bytes: self.pipe_bytes.used(),
+            sockets: self.sockets.used(),
+            terminals: self.terminals.used(),
+            locks: self.locks.used(),
+            memory_bytes: self.memory.used(),
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The end of a process.
+
+use std::sync::Arc;
+
+use vm_abi::{PollEvents, Signal};
+
+use super::{ExitStatus, Process};
+use crate::kernel::KernelInner;
+
+impl KernelInner {
+    /// A process has ended: closes what it had open, orphans its children, tells its parent.
+    pub(crate) fn end_process(&self, process: &Arc<Process>, status: ExitStatus) {
+        let fds = process.with_fds(std::mem::take);
+        drop(fds);
+        self.locks.release_process(process.pid);
+        // Giving memory back cannot fail.
+        let _ = process.set_memory(0);
+        let ended = self.table.end(process.pid, status);
+        process.set_ended(status);
+        if let Some(parent) = ended.parent {
+            self.post_signal(&parent, Signal::SIGCHLD);
+            parent.child_change.notify(PollEvents::IN);
+        }
+    }
+}

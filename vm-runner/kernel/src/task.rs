@@ -1,0 +1,21 @@
+//! Tokio tasks of the kernel: each is owned by the process it runs, and aborted when that goes. No task is detached.
+
+use std::future::Future;
+
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+/// A task that ends with its owner.
+#[derive(Debug)]
+pub(crate) struct OwnedTask(AbortHandle);
+
+/// Starts a task: the only place that does.
+pub(crate) fn start(runtime: &Handle, future: impl Future<Output = ()> + Send + 'static) -> OwnedTask {
+    OwnedTask(runtime.spawn(future).abort_handle())
+}
+
+impl Drop for OwnedTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
