@@ -1,1 +1,21 @@
 //! The Lodge operator: reconciles Workspaces, Sessions and CronJobs.
+pub mod app;
+pub mod apply;
+pub mod args;
+pub mod certificate;
+pub mod clock;
+pub mod context;
+pub mod event;
+pub mod follow;
+pub mod http;
+pub mod lease;
+pub mod ledger;
+pub mod metrics;
+pub mod roster;
+pub mod runner;
+pub mod runner_client;
+pub mod spawn;
+pub mod store;
+pub mod telemetry;
+pub mod trigger;
+pub mod workspace;

@@ -1,3 +1,30 @@
-//! The Lodge operator: reconciles Workspaces, Sessions and CronJobs.
+//! The Lodge operator: reads its arguments, and runs until it is told to stop.
 
-fn main() {}
+use anyhow::Context as _;
+use clap::Parser;
+use operator::{
+    app,
+    args::{Args, Config},
+    telemetry,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let config = Config::from(Args::parse());
+    telemetry::start(&config.log).context("--log-filter")?;
+    let client = kube::Client::try_default().await.context("could not find out how to reach Kubernetes")?;
+    let stop = CancellationToken::new();
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let operator = app::run(config, client, stop.clone());
+    let mut operator = std::pin::pin!(operator);
+    tokio::select! {
+        result = &mut operator => return Ok(result?),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    stop.cancel();
+    Ok(operator.await?)
+}

@@ -1,0 +1,96 @@
+//! What reconciles share. Made once by [`crate::app`], and by tests.
+
+use crate::{
+    apply::Applier,
+    args::Config,
+    certificate::Authority,
+    clock::Clock,
+    event::Announcer,
+    ledger::Ledger,
+    metrics::Metrics,
+    roster::Roster,
+    runner::outlook::Outlook,
+    store::{Stores, WatchedNamespace, WatchedWorkspace},
+    trigger::Triggers,
+};
+use kube::{Client, runtime::reflector::ObjectRef};
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+/// What reconciles share.
+pub struct Context {
+    /// The way to the API server.
+    pub client: Client,
+    /// Applies what the operator makes.
+    pub applier: Applier,
+    /// What the operator was told.
+    pub config: Config,
+    /// What is watched.
+    pub stores: Stores,
+    /// Which runners are connected.
+    pub roster: Roster,
+    /// What was written last.
+    pub ledger: Ledger,
+    /// What stands in the way of runners.
+    pub outlook: Outlook,
+    /// Workspaces to look at again.
+    pub workspaces_due: Triggers<ObjectRef<WatchedWorkspace>>,
+    /// Namespaces to look at again.
+    pub namespaces_due: Triggers<ObjectRef<WatchedNamespace>>,
+    /// Publishes Events.
+    pub announcer: Announcer,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// The certificate authority, once it is there.
+    pub authority: AuthorityCell,
+    /// The time of day.
+    pub clock: Clock,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Context")
+    }
+}
+
+impl Context {
+    /// A context in which nothing has happened yet.
+    pub fn new(client: Client, config: Config, stores: Stores, metrics: Arc<Metrics>, clock: Clock) -> Self {
+        Self {
+            applier: Applier::new(client.clone(), Arc::clone(&metrics)),
+            announcer: Announcer::new(client.clone(), &config.identity, Arc::clone(&metrics)),
+            client,
+            config,
+            stores,
+            roster: Roster::default(),
+            ledger: Ledger::default(),
+            outlook: Outlook::default(),
+            workspaces_due: Triggers::default(),
+            namespaces_due: Triggers::default(),
+            metrics,
+            authority: AuthorityCell::default(),
+            clock,
+        }
+    }
+}
+
+/// The certificate authority, once it is there.
+#[derive(Debug, Default)]
+pub struct AuthorityCell(RwLock<Option<Arc<Authority>>>);
+
+impl AuthorityCell {
+    /// The authority.
+    pub fn get(&self) -> Option<Arc<Authority>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sets it. Returns whether it is another one than before.
+    pub fn set(&self, authority: Authority) -> bool {
+        let mut cell = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = cell.as_deref() != Some(&authority);
+        *cell = Some(Arc::new(authority));
+        changed
+    }
+}

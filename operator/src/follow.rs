@@ -1,0 +1,227 @@
+//! Following runners: one task per runner pod keeps a connection, and learns from it what the workspaces there do.
+//!
+//! ```text
+//!             connected: every workspace of the runner is pushed again
+//!   dialing ───────────────────────────────────────────────────────────▶ following
+//!      ▲      ended: the time of grace begins; after it, conditions change     │
+//!      └──────────────────────────────────────────────────────────────────────┘
+//! ```
+//! What a runner tells goes into the roster and asks for a reconcile; nothing is written from here. A workspace that a runner
+//! has and the cluster doesn't is removed from the runner, after the API server has confirmed that it is gone.
+
+use crate::{
+    context::Context,
+    runner::name::{API_PORT, RunnerId},
+    runner_client::{Error, RunnerAddress, RunnerClient, RunnerConnection},
+    spawn::{Task, spawn},
+    store::WatchedWorkspace,
+};
+use futures::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api, Resource, ResourceExt,
+    core::PartialObjectMeta,
+    runtime::{reflector::ObjectRef, watcher},
+};
+use lodge_crds::Workspace;
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use vm_api::{WorkspaceChange, WorkspaceState};
+
+/// How long to wait before dialing again: from the first to the last of these.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_secs(2);
+/// How often absences are looked at.
+const SWEEP: Duration = Duration::from_secs(1);
+/// At most so many workspaces that nobody knows are looked into at once; the others when they are told of again.
+const MAX_STRAYS: usize = 16;
+
+/// A pod that is followed. It is followed anew when anything of this changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Target {
+    uid: Option<String>,
+    address: RunnerAddress,
+}
+
+/// Follows every runner pod, for ever.
+pub async fn run(
+    context: Arc<Context>,
+    client: Arc<dyn RunnerClient>,
+    pods: impl Stream<Item = Result<Pod, watcher::Error>> + Send,
+) {
+    let mut followed: HashMap<RunnerId, (Target, Task<()>)> = HashMap::new();
+    let mut pods = std::pin::pin!(pods);
+    let mut sweep = interval(SWEEP);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            pod = pods.next() => match pod {
+                Some(Ok(pod)) => turn_to(&pod, &mut followed, &context, &client),
+                Some(Err(_)) => {}
+                None => return,
+            },
+            _ = sweep.tick() => {
+                for runner in context.roster.overdue(context.config.timing.runner_grace) {
+                    tracing::warn!(%runner, "a runner is away");
+                    ask_for_workspaces(&runner, &context);
+                }
+                context.metrics.set_runners_connected(context.roster.count_connected());
+            }
+        }
+    }
+}
+
+/// Starts, restarts or ends following a pod. What the store says counts, not the event: it may be older.
+fn turn_to(
+    pod: &Pod,
+    followed: &mut HashMap<RunnerId, (Target, Task<()>)>,
+    context: &Arc<Context>,
+    client: &Arc<dyn RunnerClient>,
+) {
+    let runner = RunnerId { namespace: pod.namespace().unwrap_or_default(), pod: pod.name_any() };
+    let present = context.stores.pod(&runner.namespace, &runner.pod);
+    let wanted = present.as_deref().and_then(|pod| target(pod, &runner));
+    if followed.get(&runner).map(|(target, _)| target) == wanted.as_ref() {
+        return;
+    }
+    if followed.remove(&runner).is_some() {
+        context.roster.disconnected(&runner, None);
+    }
+    if let Some(target) = wanted {
+        let follower = Follower {
+            context: Arc::clone(context),
+            client: Arc::clone(client),
+            runner: runner.clone(),
+            address: target.address.clone(),
+        };
+        followed.insert(runner, (target, spawn(follower.run())));
+    }
+}
+
+fn target(pod: &Pod, runner: &RunnerId) -> Option<Target> {
+    let status = pod.status.as_ref()?;
+    if matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
+        return None;
+    }
+    let ip: IpAddr = status.pod_ip.as_ref()?.parse().ok()?;
+    let address = RunnerAddress { socket: SocketAddr::new(ip, API_PORT), server_name: runner.server_name() };
+    Some(Target { uid: pod.uid(), address })
+}
+
+/// Asks for a reconcile of every workspace that a runner has or shall have.
+fn ask_for_workspaces(runner: &RunnerId, context: &Context) {
+    let bound = context.stores.workspaces.state_filter(|watched| {
+        watched.meta().namespace.as_deref() == Some(runner.namespace.as_str())
+            && watched.0.as_ref().is_ok_and(|workspace| RunnerId::of(workspace) == *runner)
+    });
+    context.workspaces_due.extend(bound.iter().map(|watched| ObjectRef::from_obj(&**watched)));
+}
+
+/// One runner pod.
+struct Follower {
+    context: Arc<Context>,
+    client: Arc<dyn RunnerClient>,
+    runner: RunnerId,
+    address: RunnerAddress,
+}
+
+impl Follower {
+    async fn run(self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let started = Instant::now();
+            let error = match self.follow().await {
+                Ok(()) => "the runner ended the stream".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            tracing::debug!(runner = %self.runner, error, "not connected to a runner");
+            self.context.roster.disconnected(&self.runner, Some(error));
+            if started.elapsed() > LAST_PAUSE {
+                pause = FIRST_PAUSE;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LAST_PAUSE);
+        }
+    }
+
+    /// Connects, and takes in what the runner tells until that ends.
+    async fn follow(&self) -> Result<(), Error> {
+        let connection = self.client.connect(&self.address).await?;
+        let mut changes = connection.watch().await?;
+        self.context.roster.connected(&self.runner, Arc::clone(&connection));
+        tracing::info!(runner = %self.runner, "connected to a runner");
+        ask_for_workspaces(&self.runner, &self.context);
+        let mut strays: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                change = changes.next() => match change {
+                    None => return Ok(()),
+                    Some(change) => {
+                        if let Some(stray) = self.take_in(change?)
+                            && strays.len() < MAX_STRAYS
+                        {
+                            strays.push(self.remove_stray(stray, Arc::clone(&connection)).boxed());
+                        }
+                    }
+                },
+                Some(()) = strays.next(), if !strays.is_empty() => {}
+            }
+        }
+    }
+
+    /// Takes in a change. Returns a workspace that nobody knows.
+    fn take_in(&self, change: WorkspaceChange) -> Option<WorkspaceState> {
+        match change {
+            WorkspaceChange::State { state } => {
+                let object = workspace_ref(&state);
+                let known = self.context.stores.workspaces.get(&object);
+                if known.is_none_or(|known| known.meta().uid.as_deref() != Some(state.uid.as_str())) {
+                    return Some(*state);
+                }
+                if self.context.roster.observe(&self.runner, *state) {
+                    self.context.workspaces_due.push(object);
+                }
+                None
+            }
+            WorkspaceChange::Synced => None,
+            WorkspaceChange::Deleted { uid } => {
+                if self.context.roster.drop_workspace(&self.runner, &uid) {
+                    let found = self
+                        .context
+                        .stores
+                        .workspaces
+                        .find(|watched| watched.meta().uid.as_ref() == Some(&uid));
+                    self.context.workspaces_due.extend(found.map(|watched| ObjectRef::from_obj(&*watched)));
+                }
+                None
+            }
+        }
+    }
+
+    /// Removes a workspace that doesn't exist any more. The watch may lag behind, so the API server is asked first.
+    async fn remove_stray(&self, state: WorkspaceState, connection: Arc<dyn RunnerConnection>) {
+        let api: Api<PartialObjectMeta<Workspace>> =
+            Api::namespaced(self.context.client.clone(), &self.runner.namespace);
+        match api.get_opt(&state.name).await {
+            Ok(Some(found)) if found.metadata.uid.as_deref() == Some(state.uid.as_str()) => {}
+            Ok(_) => match connection.delete(&state.uid, state.epoch).await {
+                Ok(()) => {
+                    tracing::warn!(runner = %self.runner, uid = state.uid, name = state.name, "removed a workspace from a runner that doesn't exist any more")
+                }
+                Err(error) => {
+                    tracing::warn!(%error, runner = %self.runner, uid = state.uid, "could not remove a workspace that doesn't exist any more")
+                }
+            },
+            Err(error) => tracing::warn!(%error, "could not ask whether a workspace exists"),
+        }
+    }
+}
+
+fn workspace_ref(state: &WorkspaceState) -> ObjectRef<WatchedWorkspace> {
+    ObjectRef::new(&state.name).within(&state.namespace)
+}

@@ -1,0 +1,190 @@
+//! The roster: which runners are connected, and what they told about their workspaces.
+//!
+//! Written by [`crate::follow`] (one task per runner pod) and by whoever pushes a configuration; read by reconciles. It holds
+//! nothing that can't be learned again: after a restart of the operator it fills itself.
+//!
+//! A runner that is connected for the first time, or again, is taken to have forgotten everything: what was pushed to it
+//! before doesn't count, so everything is pushed again.
+//!
+//! Lock order: the roster's lock is a leaf; nothing else is locked, and nothing awaited, while it is held.
+
+use crate::{runner::name::RunnerId, runner_client::RunnerConnection};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::time::Instant;
+use vm_api::WorkspaceState;
+
+/// Which runners are connected, and what they told.
+#[derive(Debug)]
+pub struct Roster {
+    /// When this operator began to look for runners.
+    started: Instant,
+    runners: Mutex<HashMap<RunnerId, Runner>>,
+}
+
+#[derive(Debug)]
+struct Runner {
+    presence: Presence,
+    workspaces: HashMap<String, Known>,
+    /// Why the last attempt to connect failed.
+    failure: Option<String>,
+}
+
+#[derive(Debug)]
+enum Presence {
+    Connected(Arc<dyn RunnerConnection>),
+    Away { since: Instant, is_told: bool },
+}
+
+/// What is known of a workspace at a runner.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    state: Option<WorkspaceState>,
+    pushed: Option<Digest>,
+}
+
+/// A digest of a configuration.
+pub type Digest = [u8; 32];
+
+/// A workspace at a runner.
+#[derive(Clone, Debug)]
+pub struct Placement {
+    /// The connection to the runner.
+    pub connection: Arc<dyn RunnerConnection>,
+    /// What the runner last told about the workspace.
+    pub state: Option<WorkspaceState>,
+    /// Digest of the configuration that the runner was last sent on this connection.
+    pub pushed: Option<Digest>,
+}
+
+/// Whether a runner can be talked to.
+#[derive(Clone, Debug)]
+pub enum Reach {
+    /// It is connected.
+    Here(Box<Placement>),
+    /// It has been away for so long, as far as this operator can know.
+    Away(Duration),
+}
+
+impl Default for Roster {
+    fn default() -> Self {
+        Self { started: Instant::now(), runners: Mutex::default() }
+    }
+}
+
+impl Roster {
+    /// A workspace at a runner, as far as is known.
+    pub fn reach(&self, runner: &RunnerId, uid: &str) -> Reach {
+        let runners = self.lock();
+        let Some(Runner { presence, workspaces, failure: _ }) = runners.get(runner) else {
+            return Reach::Away(self.started.elapsed());
+        };
+        match presence {
+            Presence::Away { since, is_told: _ } => Reach::Away(since.elapsed()),
+            Presence::Connected(connection) => {
+                let Known { state, pushed } = workspaces.get(uid).cloned().unwrap_or_default();
+                Reach::Here(Box::new(Placement { connection: Arc::clone(connection), state, pushed }))
+            }
+        }
+    }
+
+    /// The connection to a runner.
+    pub fn connection(&self, runner: &RunnerId) -> Option<Arc<dyn RunnerConnection>> {
+        match &self.lock().get(runner)?.presence {
+            Presence::Connected(connection) => Some(Arc::clone(connection)),
+            Presence::Away { .. } => None,
+        }
+    }
+
+    /// A runner was connected: what it knew before doesn't count.
+    pub fn connected(&self, runner: &RunnerId, connection: Arc<dyn RunnerConnection>) {
+        let presence = Presence::Connected(connection);
+        self.lock().insert(runner.clone(), Runner { presence, workspaces: HashMap::new(), failure: None });
+    }
+
+    /// The connection to a runner ended, or could not be made.
+    pub fn disconnected(&self, runner: &RunnerId, failure: Option<String>) {
+        let mut runners = self.lock();
+        let since = match runners.get(runner).map(|known| &known.presence) {
+            None => self.started,
+            Some(Presence::Connected(_)) => Instant::now(),
+            Some(Presence::Away { .. }) => {
+                if let Some(known) = runners.get_mut(runner) {
+                    known.failure = failure.or(known.failure.take());
+                }
+                return;
+            }
+        };
+        let presence = Presence::Away { since, is_told: false };
+        runners.insert(runner.clone(), Runner { presence, workspaces: HashMap::new(), failure });
+    }
+
+    /// Why the last attempt to connect to a runner failed.
+    pub fn failure(&self, runner: &RunnerId) -> Option<String> {
+        self.lock().get(runner)?.failure.clone()
+    }
+
+    /// The runners that have been away for longer than `grace`, each told once per absence.
+    pub fn overdue(&self, grace: Duration) -> Vec<RunnerId> {
+        let mut overdue = Vec::new();
+        for (id, runner) in self.lock().iter_mut() {
+            if let Presence::Away { since, is_told } = &mut runner.presence
+                && !*is_told
+                && since.elapsed() >= grace
+            {
+                *is_told = true;
+                overdue.push(id.clone());
+            }
+        }
+        overdue
+    }
+
+    /// A runner is gone for good.
+    pub fn forget(&self, runner: &RunnerId) {
+        self.lock().remove(runner);
+    }
+
+    /// A runner told about a workspace. Returns whether that is news.
+    pub fn observe(&self, runner: &RunnerId, state: WorkspaceState) -> bool {
+        let mut runners = self.lock();
+        let Some(known) = runners.get_mut(runner) else { return false };
+        let known = known.workspaces.entry(state.uid.clone()).or_default();
+        let news = known.state.as_ref() != Some(&state);
+        known.state = Some(state);
+        news
+    }
+
+    /// A runner accepted a configuration on this connection, and answered with this state.
+    pub fn pushed(
+        &self,
+        runner: &RunnerId,
+        connection: &Arc<dyn RunnerConnection>,
+        digest: Digest,
+        state: WorkspaceState,
+    ) {
+        if let Some(Runner { presence: Presence::Connected(current), workspaces, failure: _ }) =
+            self.lock().get_mut(runner)
+            && Arc::ptr_eq(current, connection)
+        {
+            workspaces.insert(state.uid.clone(), Known { pushed: Some(digest), state: Some(state) });
+        }
+    }
+
+    /// A runner has nothing to do with a workspace any more. Returns whether it had.
+    pub fn drop_workspace(&self, runner: &RunnerId, uid: &str) -> bool {
+        self.lock().get_mut(runner).is_some_and(|known| known.workspaces.remove(uid).is_some())
+    }
+
+    /// How many runners are connected.
+    pub fn count_connected(&self) -> usize {
+        self.lock().values().filter(|runner| matches!(runner.presence, Presence::Connected(_))).count()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<RunnerId, Runner>> {
+        // Each operation leaves the map whole.
+        self.runners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

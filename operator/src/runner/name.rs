@@ -1,0 +1,120 @@
+//! Names of runners: which set a workspace belongs to, which pod of it, and what the pod is called on the network.
+//!
+//! A set is one StatefulSet. A namespace has at most one shared set, and one set for each dedicated workspace. All sets of a
+//! namespace share one headless Service, one certificate and one NetworkPolicy.
+
+use lodge_crds::{Isolation, Workspace};
+use sha2::{Digest, Sha256};
+use std::fmt;
+
+/// Name of the Service, the NetworkPolicy and the shared StatefulSet of a namespace.
+pub const RUNNER: &str = "lodge-runner";
+/// Name of the Secret with the runners' certificate.
+pub const TLS_SECRET: &str = "lodge-runner-tls";
+/// Name of the volume claim template.
+pub const DATA_VOLUME: &str = "data";
+/// Port of a runner's API.
+pub const API_PORT: u16 = 7443;
+/// Port of a runner's health and metrics.
+pub const METRICS_PORT: u16 = 9090;
+
+/// The longest name of a StatefulSet: its pods bear it in a label, with a hash of ten characters and a dash.
+const MAX_SET_NAME: usize = 52;
+
+/// Name of a set of runners.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunnerSetName(String);
+
+impl RunnerSetName {
+    /// The set that shared workspaces of a namespace belong to.
+    pub fn shared() -> Self {
+        Self(RUNNER.to_owned())
+    }
+
+    /// The set that a dedicated workspace has for itself.
+    pub fn dedicated(workspace: &str) -> Self {
+        let whole = format!("{RUNNER}-{workspace}");
+        if whole.len() <= MAX_SET_NAME {
+            return Self(whole);
+        }
+        // Cut, and told apart from others cut at the same place.
+        let hash = Sha256::digest(workspace.as_bytes());
+        let suffix: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let kept = whole.get(..MAX_SET_NAME - suffix.len() - 1).unwrap_or(RUNNER).trim_end_matches('-');
+        Self(format!("{kept}-{suffix}"))
+    }
+
+    /// The set that this workspace belongs to.
+    pub fn of(workspace: &Workspace) -> Self {
+        match workspace.spec.isolation {
+            Isolation::Shared => Self::shared(),
+            Isolation::Dedicated => Self::dedicated(workspace.metadata.name.as_deref().unwrap_or_default()),
+        }
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RunnerSetName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One runner: a pod of a set.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunnerId {
+    /// Namespace of the pod.
+    pub namespace: String,
+    /// Name of the pod.
+    pub pod: String,
+}
+
+impl RunnerId {
+    /// The runner that has, or shall have, this workspace. Each set has one pod for now.
+    pub fn of(workspace: &Workspace) -> Self {
+        let namespace = workspace.metadata.namespace.clone().unwrap_or_default();
+        Self { namespace, pod: format!("{}-0", RunnerSetName::of(workspace)) }
+    }
+
+    /// The name that its certificate is valid for.
+    pub fn server_name(&self) -> String {
+        format!("{}.{RUNNER}.{}.svc", self.pod, self.namespace)
+    }
+}
+
+impl fmt::Display for RunnerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.pod)
+    }
+}
+
+/// The names that the certificate of a namespace's runners is valid for.
+pub fn certificate_names(namespace: &str) -> Vec<String> {
+    vec![format!("*.{RUNNER}.{namespace}.svc")]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dedicated_set_has_a_name_of_its_own_that_a_stateful_set_can_bear() {
+        assert_eq!(RunnerSetName::dedicated("ada").as_str(), "lodge-runner-ada");
+        let (one, other) = ("a".repeat(62) + "1", "a".repeat(62) + "2");
+        let (one, other) = (RunnerSetName::dedicated(&one), RunnerSetName::dedicated(&other));
+        assert_ne!(one, other);
+        assert!(one.as_str().len() <= MAX_SET_NAME);
+        let dashes = RunnerSetName::dedicated(&format!("a{}b", "-".repeat(61)));
+        assert!(!dashes.as_str().contains("---"), "{dashes}");
+    }
+
+    #[test]
+    fn a_runner_is_known_by_its_pod_in_the_headless_service() {
+        let id = RunnerId { namespace: "team-a".to_owned(), pod: "lodge-runner-0".to_owned() };
+        assert_eq!(id.server_name(), "lodge-runner-0.lodge-runner.team-a.svc");
+    }
+}

@@ -1,0 +1,90 @@
+//! Removing runners that no Workspace needs, with their volumes.
+//!
+//! Claims go first: a StatefulSet that is left is the sign that there is more to remove, a claim that is left would be no sign
+//! at all.
+
+use super::name::{RunnerId, RunnerSetName};
+use crate::{apply::Error, context::Context};
+use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::PersistentVolumeClaim};
+use kube::{
+    Api, ResourceExt,
+    api::ListParams,
+    runtime::{controller::Action, reflector::ObjectRef},
+};
+use lodge_crds::{Isolation, Workspace, label};
+use std::sync::Arc;
+
+/// The dedicated sets whose Workspace is gone. The shared set goes with the last Workspace of the namespace only.
+pub(super) fn surplus(workspaces: &[Arc<Workspace>], live: &[Arc<StatefulSet>]) -> Vec<Arc<StatefulSet>> {
+    let needed: Vec<_> =
+        workspaces.iter().map(|workspace| RunnerSetName::of(workspace).to_string()).collect();
+    let is_surplus = |set: &&Arc<StatefulSet>| {
+        let dedicated = format!("{:?}", Isolation::Dedicated);
+        set.labels().get(label::ISOLATION) == Some(&dedicated) && !needed.contains(&set.name_any())
+    };
+    live.iter().filter(is_surplus).cloned().collect()
+}
+
+/// Removes what a namespace without Workspaces has, once it has been without them for long enough.
+pub(super) async fn run(namespace: &str, context: &Context) -> Result<Action, Error> {
+    let sets = context.stores.stateful_sets_in(namespace);
+    let service = context.stores.service(namespace);
+    let network_policy = context.stores.network_policy(namespace);
+    let secret = context.stores.secrets.get(&ObjectRef::new(super::name::TLS_SECRET).within(namespace));
+    // A Workspace that this version can't read may have data here.
+    let unreadable = context.stores.has_workspaces(namespace);
+    if sets.is_empty() && service.is_none() && network_policy.is_none() && secret.is_none() {
+        context.outlook.forget(namespace);
+        return Ok(Action::await_change());
+    }
+    if unreadable {
+        return Ok(Action::await_change());
+    }
+    let (idle, linger) = (context.outlook.idle(namespace), context.config.timing.runner_linger);
+    if idle < linger {
+        return Ok(Action::requeue(linger - idle));
+    }
+    remove_sets(namespace, &sets, context).await?;
+    if let Some(secret) = secret {
+        context.applier.delete(&*secret).await?;
+    }
+    if let Some(service) = service {
+        context.applier.delete(&*service).await?;
+    }
+    if let Some(network_policy) = network_policy {
+        context.applier.delete(&*network_policy).await?;
+    }
+    tracing::info!(namespace, "removed the runners of a namespace without workspaces");
+    Ok(Action::await_change())
+}
+
+/// Removes sets of runners with their volumes.
+pub(super) async fn remove_sets(
+    namespace: &str,
+    sets: &[Arc<StatefulSet>],
+    context: &Context,
+) -> Result<(), Error> {
+    for set in sets {
+        for claim in claims(namespace, &set.name_any(), context).await? {
+            context.applier.delete(&claim).await?;
+        }
+        context.applier.delete(&**set).await?;
+        context
+            .roster
+            .forget(&RunnerId { namespace: namespace.to_owned(), pod: format!("{}-0", set.name_any()) });
+    }
+    Ok(())
+}
+
+async fn claims(namespace: &str, set: &str, context: &Context) -> Result<Vec<PersistentVolumeClaim>, Error> {
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), namespace);
+    let (manager, runner) = (label::APP_MANAGED_BY, label::RUNNER);
+    let ours = ListParams::default().labels(&format!("{manager}={},{runner}={set}", label::FIELD_MANAGER));
+    let list = api.list(&ours).await.map_err(|source| Error::Api {
+        verb: "list",
+        kind: "PersistentVolumeClaim".to_owned(),
+        name: format!("of {set}"),
+        source: Box::new(source),
+    })?;
+    Ok(list.items)
+}

@@ -1,0 +1,224 @@
+//! What the operator watches, in memory: reflectors, and who is told about a change.
+//!
+//! Workspaces and Namespaces are what reconciles run over; the rest is what the operator makes, and is watched by its label
+//! only, so that drift is repaired. Secrets of users are never watched: those that a Workspace names are read when needed.
+
+use crate::{
+    apply::Applied,
+    certificate::Leaf,
+    runner::name::{RUNNER, TLS_SECRET},
+    trigger::Triggers,
+};
+use futures::{Stream, StreamExt, TryStreamExt};
+use k8s_openapi::api::{
+    apps::v1::StatefulSet,
+    core::v1::{Namespace, Pod, Secret, Service},
+    networking::v1::NetworkPolicy,
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    core::{DeserializeGuard, PartialObjectMeta},
+    runtime::{
+        WatchStreamExt,
+        reflector::{
+            ObjectRef, Store,
+            store::{Writer, WriterDropped},
+        },
+        watcher::{self, watcher},
+    },
+};
+use lodge_crds::{Workspace, label};
+use std::{fmt::Debug, sync::Arc};
+
+/// A Workspace, even if this version of the operator can't read it.
+pub type WatchedWorkspace = DeserializeGuard<Workspace>;
+/// A Namespace without its spec and status.
+pub type WatchedNamespace = PartialObjectMeta<Namespace>;
+
+/// What is known of the cluster.
+#[derive(Clone)]
+pub struct Stores {
+    /// Every Workspace.
+    pub workspaces: Store<WatchedWorkspace>,
+    /// Every Namespace.
+    pub namespaces: Store<WatchedNamespace>,
+    /// The pods of runners.
+    pub pods: Store<Pod>,
+    /// The StatefulSets of runners.
+    pub stateful_sets: Store<StatefulSet>,
+    /// The Services of runners.
+    pub services: Store<Service>,
+    /// The NetworkPolicies of runners.
+    pub network_policies: Store<NetworkPolicy>,
+    /// The certificates of runners.
+    pub secrets: Store<Secret>,
+}
+
+impl Debug for Stores {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Stores")
+    }
+}
+
+/// The writing ends of [`Stores`].
+#[derive(Debug, Default)]
+pub struct Writers {
+    /// Of the Workspaces.
+    pub workspaces: Writer<WatchedWorkspace>,
+    /// Of the Namespaces.
+    pub namespaces: Writer<WatchedNamespace>,
+    /// Of the pods.
+    pub pods: Writer<Pod>,
+    /// Of the StatefulSets.
+    pub stateful_sets: Writer<StatefulSet>,
+    /// Of the Services.
+    pub services: Writer<Service>,
+    /// Of the NetworkPolicies.
+    pub network_policies: Writer<NetworkPolicy>,
+    /// Of the certificates.
+    pub secrets: Writer<Secret>,
+}
+
+impl Writers {
+    /// The reading ends.
+    pub fn stores(&self) -> Stores {
+        let Self { workspaces, namespaces, pods, stateful_sets, services, network_policies, secrets } = self;
+        Stores {
+            workspaces: workspaces.as_reader(),
+            namespaces: namespaces.as_reader(),
+            pods: pods.as_reader(),
+            stateful_sets: stateful_sets.as_reader(),
+            services: services.as_reader(),
+            network_policies: network_policies.as_reader(),
+            secrets: secrets.as_reader(),
+        }
+    }
+}
+
+impl Stores {
+    /// The Workspaces of a namespace that this version can read.
+    pub fn workspaces_in(&self, namespace: &str) -> Vec<Arc<Workspace>> {
+        let watched =
+            self.workspaces.state_filter(|watched| watched.meta().namespace.as_deref() == Some(namespace));
+        watched.iter().filter_map(|watched| Some(Arc::new(watched.0.as_ref().ok()?.clone()))).collect()
+    }
+
+    /// Whether a namespace has Workspaces at all, readable or not.
+    pub fn has_workspaces(&self, namespace: &str) -> bool {
+        self.workspaces.find(|watched| watched.meta().namespace.as_deref() == Some(namespace)).is_some()
+    }
+
+    /// Whether a namespace is being deleted, or gone.
+    pub fn is_ending(&self, namespace: &str) -> bool {
+        self.namespaces
+            .get(&ObjectRef::new(namespace))
+            .is_none_or(|found| found.metadata.deletion_timestamp.is_some())
+    }
+
+    /// The pod of this name.
+    pub fn pod(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
+        self.pods.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// The StatefulSets of a namespace.
+    pub fn stateful_sets_in(&self, namespace: &str) -> Vec<Arc<StatefulSet>> {
+        self.stateful_sets.state_filter(|set| set.metadata.namespace.as_deref() == Some(namespace))
+    }
+
+    /// The Service of a namespace's runners.
+    pub fn service(&self, namespace: &str) -> Option<Arc<Service>> {
+        self.services.get(&ObjectRef::new(RUNNER).within(namespace))
+    }
+
+    /// The NetworkPolicy of a namespace's runners.
+    pub fn network_policy(&self, namespace: &str) -> Option<Arc<NetworkPolicy>> {
+        self.network_policies.get(&ObjectRef::new(RUNNER).within(namespace))
+    }
+
+    /// The certificate of a namespace's runners.
+    pub fn leaf(&self, namespace: &str) -> Option<Leaf> {
+        let secret = self.secrets.get(&ObjectRef::new(TLS_SECRET).within(namespace))?;
+        let data = secret.data.clone()?;
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap_or_default();
+        Leaf::read(&data.into_iter().map(|(key, value)| (key, text(value.0))).collect())
+    }
+
+    /// Waits until everything but the Workspaces and the Namespaces was read once. Those two are read by who reconciles
+    /// them.
+    ///
+    /// # Errors
+    /// If a watch ended.
+    pub async fn wait_until_ready(&self) -> Result<(), WriterDropped> {
+        self.pods.wait_until_ready().await?;
+        self.stateful_sets.wait_until_ready().await?;
+        self.services.wait_until_ready().await?;
+        self.network_policies.wait_until_ready().await?;
+        self.secrets.wait_until_ready().await
+    }
+}
+
+/// What runners are labelled with, as a watch wants it.
+fn ours() -> watcher::Config {
+    let (component, manager) = (label::COMPONENT_RUNNER, label::FIELD_MANAGER);
+    watcher::Config::default().labels(&format!(
+        "{}={component},{}={manager}",
+        label::APP_COMPONENT,
+        label::APP_MANAGED_BY
+    ))
+}
+
+/// Watches all objects of a kind that the operator made, and asks for their namespace whenever `version` changes: that part
+/// of an object which the operator is responsible for.
+pub fn watch_made<K>(
+    client: &Client,
+    writer: Writer<K>,
+    version: fn(&K) -> Option<u64>,
+    due: Triggers<ObjectRef<WatchedNamespace>>,
+) -> impl Stream<Item = Result<K, watcher::Error>> + Send + use<K>
+where
+    K: Applied + Send + Sync + 'static,
+{
+    watch(Api::all(client.clone()), ours(), writer)
+        .touched_objects()
+        .predicate_filter(version, kube::runtime::PredicateConfig::default())
+        .inspect_ok(move |made| {
+            due.extend(made.namespace().map(|namespace| ObjectRef::new(&namespace)));
+        })
+}
+
+/// Watches the certificates of all runners. By name, so that no other Secret has to be readable by a watch.
+pub fn watch_certificates(
+    client: &Client,
+    writer: Writer<Secret>,
+    due: Triggers<ObjectRef<WatchedNamespace>>,
+) -> impl Stream<Item = Result<Secret, watcher::Error>> + Send + use<> {
+    let config = ours().fields(&format!("metadata.name={TLS_SECRET}"));
+    watch(Api::<Secret>::all(client.clone()), config, writer).touched_objects().inspect_ok(move |made| {
+        due.extend(made.namespace().map(|namespace| ObjectRef::new(&namespace)));
+    })
+}
+
+/// Watches the pods of all runners.
+pub fn watch_pods(
+    client: &Client,
+    writer: Writer<Pod>,
+) -> impl Stream<Item = Result<Pod, watcher::Error>> + Send + use<> {
+    watch(Api::<Pod>::all(client.clone()), ours(), writer).touched_objects()
+}
+
+/// Watches a kind into a store, and passes the events on after the store has them.
+pub fn watch<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    writer: Writer<K>,
+) -> impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send
+where
+    K: Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    watcher(api, config)
+        .default_backoff()
+        .modify(|object| object.managed_fields_mut().clear())
+        .reflect(writer)
+        .inspect_err(|error| tracing::warn!(%error, kind = %K::kind(&()), "a watch broke, trying again"))
+        .boxed()
+}

@@ -1,0 +1,136 @@
+//! The Workspace: from what its spec says to a runner that knows it, and back into its status.
+//!
+//! ```text
+//!   dereference ─▶ validate ─▶ bind ─▶ build ─▶ apply (push to the runner) ─▶ update_status
+//!   being deleted ─▶ cleanup (remove from the runner) ─▶ finalizer removed
+//! ```
+//! `validate`, `bind`, `build` and the computation of the status are pure. Whatever step fails, its error is what the status
+//! is made from: an [`Error`] knows its condition and whether to wait for a change or to try again.
+//!
+//! Runners themselves are made by [`crate::runner`]; connections to them by [`crate::follow`]. Nothing here ever writes a
+//! spec, and no value of a Secret gets into a status, an Event or the log.
+
+pub mod bind;
+pub mod build;
+mod cleanup;
+pub mod dereference;
+mod diagnose;
+mod error;
+mod finalizer;
+mod push;
+pub mod status;
+mod unreadable;
+mod update_status;
+pub mod validate;
+
+pub use error::Error;
+
+use crate::{
+    context::Context,
+    store::{WatchedNamespace, WatchedWorkspace},
+};
+use bind::Binding;
+use kube::{
+    Resource, ResourceExt,
+    runtime::{controller::Action, reflector::ObjectRef},
+};
+use lodge_crds::Workspace;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time::Instant;
+use vm_api::WorkspaceState;
+
+/// What came of the steps up to the push.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    /// The runner and the epoch.
+    pub binding: Binding,
+    /// What the runner answered.
+    pub state: WorkspaceState,
+    /// Parts of the spec that have no effect yet.
+    pub notes: Vec<String>,
+    /// Whether Secrets or ConfigMaps went into it, which have to be read again from time to time.
+    pub has_references: bool,
+}
+
+/// Reconciles one Workspace.
+///
+/// # Errors
+/// Names the step that failed; the status says so, too.
+pub async fn reconcile(watched: Arc<WatchedWorkspace>, context: Arc<Context>) -> Result<Action, Error> {
+    let started = Instant::now();
+    let result = match &watched.0 {
+        Err(invalid) => unreadable::report(invalid, &context).await,
+        Ok(workspace) => {
+            let workspace = context.ledger.newest(Arc::new(workspace.clone()));
+            if workspace.metadata.deletion_timestamp.is_some() {
+                cleanup::run(&workspace, &context).await
+            } else {
+                reconcile_live(workspace, &context).await
+            }
+        }
+    };
+    let label = result.as_ref().map_or_else(Error::label, |_| "ok");
+    context.metrics.reconciled("workspace", label, started.elapsed());
+    result
+}
+
+async fn reconcile_live(workspace: Arc<Workspace>, context: &Context) -> Result<Action, Error> {
+    let workspace = finalizer::add(workspace, context).await?;
+    let outcome = advance(&workspace, context).await;
+    let later = update_status::run(&workspace, &outcome, context).await?;
+    let bound = outcome?;
+    context.ledger.succeeded(&workspace.uid().unwrap_or_default());
+    let recheck = bound.has_references.then_some(context.config.timing.reference_interval);
+    Ok(later.into_iter().chain(recheck).min().map_or_else(Action::await_change, Action::requeue))
+}
+
+async fn advance(workspace: &Workspace, context: &Context) -> Result<Bound, Error> {
+    let references = dereference::dereference(workspace, &context.client).await?;
+    let validated = validate::validate(workspace, &references)?;
+    let binding = bind::bind(workspace, push::known_epoch(workspace, context));
+    let config = build::build(&validated, &binding);
+    let state = push::push(&validated, &binding, &config, workspace, context).await?;
+    let has_references = !references.is_empty();
+    Ok(Bound { binding, state, notes: validated.notes, has_references })
+}
+
+/// What to do after a failure.
+pub fn error_policy(watched: Arc<WatchedWorkspace>, error: &Error, context: Arc<Context>) -> Action {
+    let failures = context.ledger.failed(watched.meta().uid.as_deref().unwrap_or_default());
+    match error.retry(failures) {
+        Some(pause) => Action::requeue(pause),
+        None => Action::await_change(),
+    }
+}
+
+/// What of a Workspace has to change for a reconcile: what users write, never what the operator writes.
+pub fn trigger_version(watched: &WatchedWorkspace) -> Option<u64> {
+    let metadata = watched.meta();
+    let abandon = metadata.annotations.as_ref().and_then(|all| all.get(lodge_crds::label::ABANDON_DATA));
+    let mut hasher = DefaultHasher::new();
+    (metadata.generation, metadata.deletion_timestamp.is_some(), abandon).hash(&mut hasher);
+    Some(hasher.finish())
+}
+
+/// Notes that a Workspace is gone.
+pub fn forget(watched: &WatchedWorkspace, context: &Context) {
+    let metadata = watched.meta();
+    if let Some(uid) = &metadata.uid {
+        context.ledger.forget(uid);
+    }
+    context.namespaces_due.extend(namespace_of(watched));
+}
+
+/// The namespace of a Workspace, as something to look at again.
+pub fn namespace_of(watched: &WatchedWorkspace) -> Option<ObjectRef<WatchedNamespace>> {
+    watched.meta().namespace.as_deref().map(ObjectRef::new)
+}
+
+/// Grows from `first` by doubling, up to `most`.
+fn backoff(failures: u32, first: Duration, most: Duration) -> Duration {
+    first.saturating_mul(1 << failures.min(16)).min(most)
+}

@@ -1,0 +1,151 @@
+//! A Workspace that is being deleted: its runner is told to stop the VM and remove the data, then the finalizer goes.
+//!
+//! This never hangs. A runner that doesn't confirm is given up after a deadline, or at once if it can't come back; then a
+//! Warning, a line in the log and a metric say so. If it comes back after all, [`crate::follow`] removes what is left there.
+
+use super::{Error, bind, finalizer, update_status};
+use crate::{
+    context::Context,
+    event::News,
+    runner::name::{RunnerId, RunnerSetName},
+};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::{
+    ResourceExt,
+    runtime::{controller::Action, events::EventType, reflector::ObjectRef},
+};
+use lodge_crds::{Workspace, condition::reason, label};
+use std::time::Duration;
+
+/// Why nobody waits for a runner any longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Abandoned {
+    Requested,
+    NamespaceEnding,
+    RunnerGone,
+    DeadlineExceeded,
+}
+
+impl Abandoned {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::NamespaceEnding => "namespace_ending",
+            Self::RunnerGone => "runner_gone",
+            Self::DeadlineExceeded => "deadline_exceeded",
+        }
+    }
+
+    fn explain(self) -> &'static str {
+        match self {
+            Self::Requested => "the annotation lodge.dev/abandon-data asks for it",
+            Self::NamespaceEnding => "the namespace is being deleted",
+            Self::RunnerGone => "the runner doesn't exist any more",
+            Self::DeadlineExceeded => "the deadline has passed",
+        }
+    }
+}
+
+pub(super) async fn run(workspace: &Workspace, context: &Context) -> Result<Action, Error> {
+    if !finalizer::has(workspace) {
+        return Ok(Action::await_change());
+    }
+    context.stores.namespaces.wait_until_ready().await.map_err(|_| Error::Stopping)?;
+    let runner = recorded_runner(workspace);
+    if let Err(why) = release(workspace, &runner, context).await {
+        match patience(workspace, &runner, context) {
+            Ok(left) => return wait(workspace, &runner, &why, left, context).await,
+            Err(abandoned) => announce(workspace, &runner, &why, abandoned, context).await,
+        }
+    }
+    finalizer::remove(workspace, context).await?;
+    let uid = workspace.uid().unwrap_or_default();
+    context.roster.drop_workspace(&runner, &uid);
+    context.ledger.forget(&uid);
+    Ok(Action::await_change())
+}
+
+/// The runner that has the Workspace: the one on record, which outlives any change of the spec.
+fn recorded_runner(workspace: &Workspace) -> RunnerId {
+    match workspace.status.as_ref().and_then(|status| status.runner.as_ref()) {
+        Some(binding) => {
+            RunnerId { namespace: workspace.namespace().unwrap_or_default(), pod: binding.name.clone() }
+        }
+        None => RunnerId::of(workspace),
+    }
+}
+
+/// Makes the runner let go. The error says why it didn't.
+async fn release(workspace: &Workspace, runner: &RunnerId, context: &Context) -> Result<(), String> {
+    let is_recorded = workspace.status.as_ref().is_some_and(|status| status.runner.is_some());
+    let Some(connection) = context.roster.connection(runner) else {
+        // Never bound, or bound just before a crash: what may be there is removed when the runner comes back.
+        return if is_recorded { Err("it isn't connected".to_owned()) } else { Ok(()) };
+    };
+    let epoch = bind::bind(workspace, super::push::known_epoch(workspace, context)).epoch;
+    connection.delete(&workspace.uid().unwrap_or_default(), epoch).await.map_err(|error| error.to_string())
+}
+
+/// How long the runner is still waited for.
+fn patience(workspace: &Workspace, runner: &RunnerId, context: &Context) -> Result<Duration, Abandoned> {
+    if workspace.annotations().contains_key(label::ABANDON_DATA) {
+        return Err(Abandoned::Requested);
+    }
+    if context.stores.is_ending(&runner.namespace) {
+        return Err(Abandoned::NamespaceEnding);
+    }
+    let set = ObjectRef::new(RunnerSetName::of(workspace).as_str()).within(&runner.namespace);
+    let has_set = context.stores.stateful_sets.get(&set).is_some();
+    if !has_set && context.stores.pod(&runner.namespace, &runner.pod).is_none() {
+        return Err(Abandoned::RunnerGone);
+    }
+    let now = context.clock.time().0;
+    Duration::try_from(deadline(workspace, context).duration_since(now))
+        .ok()
+        .filter(|left| !left.is_zero())
+        .ok_or(Abandoned::DeadlineExceeded)
+}
+
+fn deadline(workspace: &Workspace, context: &Context) -> Timestamp {
+    let patience =
+        SignedDuration::try_from(context.config.timing.deletion_deadline).unwrap_or(SignedDuration::MAX);
+    let asked = workspace.metadata.deletion_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+    asked.checked_add(patience).unwrap_or(Timestamp::MAX)
+}
+
+async fn wait(
+    workspace: &Workspace,
+    runner: &RunnerId,
+    why: &str,
+    left: Duration,
+    context: &Context,
+) -> Result<Action, Error> {
+    let message = format!(
+        "waiting for the runner {} to remove the data: {why}; the deletion goes on without it at {} (or now, with the annotation {}=true)",
+        runner.pod,
+        deadline(workspace, context),
+        label::ABANDON_DATA,
+    );
+    let pending = Err(Error::CleanupPending { message: message.clone(), left });
+    update_status::run(workspace, &pending, context).await?;
+    Err(Error::CleanupPending { message, left })
+}
+
+async fn announce(
+    workspace: &Workspace,
+    runner: &RunnerId,
+    why: &str,
+    abandoned: Abandoned,
+    context: &Context,
+) {
+    let note = format!(
+        "the runner {} did not confirm that the data is removed ({why}); no longer waiting for it: {}",
+        runner.pod,
+        abandoned.explain()
+    );
+    tracing::warn!(workspace = workspace.name_any(), namespace = runner.namespace, note, "cleanup abandoned");
+    context.metrics.abandoned(abandoned.label());
+    let news =
+        News { severity: EventType::Warning, reason: reason::CLEANUP_ABANDONED, action: "Cleanup", note };
+    context.announcer.announce(workspace, &news).await;
+}

@@ -1,0 +1,87 @@
+//! Why a runner isn't connected, in words that lead somewhere. Reads what is watched; asks nobody.
+
+use super::error::RunnerMissing;
+use crate::{context::Context, runner::name::RunnerId};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use lodge_crds::{Workspace, condition::reason};
+use std::time::Duration;
+
+/// Says why a runner isn't connected.
+pub(super) fn diagnose(_: &Workspace, runner: &RunnerId, away: Duration, context: &Context) -> RunnerMissing {
+    let pod = context.stores.pod(&runner.namespace, &runner.pod);
+    let obstacle = context.outlook.obstacle(&runner.namespace);
+    let (reason, message) = explain(&runner.pod, obstacle, pod.as_deref(), context.roster.failure(runner));
+    RunnerMissing { reason, message, grace_left: context.config.timing.runner_grace.checked_sub(away) }
+}
+
+fn explain(
+    name: &str,
+    obstacle: Option<String>,
+    pod: Option<&Pod>,
+    failure: Option<String>,
+) -> (&'static str, String) {
+    if let Some(obstacle) = obstacle {
+        return (reason::APPLY_REFUSED, format!("the runner can't be made: {obstacle}"));
+    }
+    let Some(pod) = pod else {
+        return (reason::RUNNER_NOT_READY, format!("the runner's pod {name} is being made"));
+    };
+    let status = pod.status.as_ref();
+    let conditions = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+    let unscheduled =
+        conditions.clone().find(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
+    if let Some(condition) = unscheduled {
+        let why = condition.message.clone().unwrap_or_default();
+        return (reason::RUNNER_UNSCHEDULABLE, format!("the runner's pod {name} can't be scheduled: {why}"));
+    }
+    let containers = status.and_then(|status| status.container_statuses.as_ref()).into_iter().flatten();
+    if let Some(why) = containers.filter_map(waiting).next() {
+        return (reason::RUNNER_NOT_READY, format!("the runner's pod {name} doesn't start: {why}"));
+    }
+    match (status.and_then(|status| status.pod_ip.as_ref()), failure) {
+        (Some(_), Some(failure)) => (reason::RUNNER_UNREACHABLE, failure),
+        _ => (reason::RUNNER_NOT_READY, format!("the runner's pod {name} is starting")),
+    }
+}
+
+fn waiting(container: &ContainerStatus) -> Option<String> {
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let reason = waiting
+        .reason
+        .as_deref()
+        .filter(|reason| !matches!(*reason, "ContainerCreating" | "PodInitializing"))?;
+    Some(match &waiting.message {
+        Some(message) => format!("{reason}: {message}"),
+        None => reason.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn explained(status: serde_json::Value, failure: Option<&str>) -> (&'static str, String) {
+        let pod: Pod = serde_json::from_value(json!({ "metadata": {}, "status": status })).unwrap();
+        explain("lodge-runner-0", None, Some(&pod), failure.map(str::to_owned))
+    }
+
+    #[test]
+    fn what_stands_in_the_way_of_a_runner_is_said() {
+        let (reason, message) = explain("lodge-runner-0", Some("quota".to_owned()), None, None);
+        assert_eq!((reason, message.as_str()), (reason::APPLY_REFUSED, "the runner can't be made: quota"));
+        assert_eq!(explain("lodge-runner-0", None, None, None).0, reason::RUNNER_NOT_READY);
+        let unscheduled =
+            json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}]});
+        let (reason, message) = explained(unscheduled, None);
+        assert_eq!(reason, reason::RUNNER_UNSCHEDULABLE);
+        assert!(message.contains("0/1 nodes"), "{message}");
+        let pulling = json!({"containerStatuses": [{"name": "vm-runner", "ready": false, "restartCount": 0, "image": "i",
+            "imageID": "", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}]});
+        let (reason, message) = explained(pulling, None);
+        assert_eq!(reason, reason::RUNNER_NOT_READY);
+        assert!(message.contains("ImagePullBackOff: no such image"), "{message}");
+        let (reason, message) = explained(json!({"podIP": "10.0.0.1"}), Some("could not connect"));
+        assert_eq!((reason, message.as_str()), (reason::RUNNER_UNREACHABLE, "could not connect"));
+    }
+}

@@ -1,0 +1,53 @@
+//! The finalizer: it keeps a Workspace until its runner has let go of it.
+
+use super::Error;
+use crate::context::Context;
+use kube::{
+    Api, ResourceExt,
+    api::{Patch, PatchParams},
+};
+use lodge_crds::{Workspace, label::WORKSPACE_FINALIZER};
+use serde_json::json;
+use std::sync::Arc;
+
+/// Adds the finalizer if it is missing. Returns the Workspace as it is then, so that a reconcile can go on with it at once.
+pub(super) async fn add(workspace: Arc<Workspace>, context: &Context) -> Result<Arc<Workspace>, Error> {
+    if has(&workspace) {
+        return Ok(workspace);
+    }
+    let mut finalizers = workspace.finalizers().to_vec();
+    finalizers.push(WORKSPACE_FINALIZER.to_owned());
+    let updated = Arc::new(write(&workspace, &finalizers, context).await?);
+    context.ledger.wrote(Arc::clone(&updated));
+    Ok(updated)
+}
+
+/// Removes the finalizer: the Workspace may go.
+pub(super) async fn remove(workspace: &Workspace, context: &Context) -> Result<(), Error> {
+    let finalizers: Vec<_> =
+        workspace.finalizers().iter().filter(|name| *name != WORKSPACE_FINALIZER).cloned().collect();
+    match write(workspace, &finalizers, context).await {
+        Ok(_) => Ok(()),
+        Err(Error::Finalizer(kube::Error::Api(status))) if status.code == 404 => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the finalizer is there.
+pub(super) fn has(workspace: &Workspace) -> bool {
+    workspace.finalizers().iter().any(|name| name == WORKSPACE_FINALIZER)
+}
+
+async fn write(workspace: &Workspace, finalizers: &[String], context: &Context) -> Result<Workspace, Error> {
+    let namespace = workspace.namespace().unwrap_or_default();
+    let api: Api<Workspace> = Api::namespaced(context.client.clone(), &namespace);
+    // With the version that was read: a finalizer that somebody else adds in the meantime is not lost.
+    let metadata = json!({ "finalizers": finalizers, "resourceVersion": workspace.resource_version() });
+    let patch = Patch::Merge(json!({ "metadata": metadata }));
+    let parameters = PatchParams {
+        field_manager: Some(lodge_crds::label::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    context.metrics.wrote("workspaces", "patch");
+    api.patch(&workspace.name_any(), &parameters, &patch).await.map_err(Error::Finalizer)
+}
