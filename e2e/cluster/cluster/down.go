@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"lodge.dev/cluster/cgroup"
@@ -111,7 +110,7 @@ func (c Cluster) clearMachine(known identity.Identity, say report) error {
 		}
 	}
 	say("removed the network %s", pods.Name)
-	return clearTraces(where, known.Name())
+	return clearTraces(where)
 }
 
 // clearContainers ends what runs in pods, and the shims that hold it.
@@ -120,7 +119,6 @@ func clearContainers(where layout.Layout, known identity.Identity, say report) e
 	if err != nil {
 		return err
 	}
-	sockets := shimSockets(where)
 	shims, err := killAll(process.ShimOf(where.ContainerdSocket()))
 	if err != nil {
 		return err
@@ -131,11 +129,6 @@ func clearContainers(where layout.Layout, known identity.Identity, say report) e
 	}
 	if err := cgroup.Remove(hierarchies, known.Name(), clearLimit); err != nil {
 		return err
-	}
-	for _, socket := range sockets {
-		if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
 	}
 	say("ended %d containers with %d processes", shims, members)
 	return nil
@@ -153,24 +146,6 @@ func killAll(matches func(process.Process) bool) (int, error) {
 		}
 	}
 	return len(found), nil
-}
-
-// shimSockets returns the sockets of the shims. containerd has a fixed folder for
-// them, and writes down each one's address beside its container.
-func shimSockets(where layout.Layout) []string {
-	files, err := filepath.Glob(filepath.Join(where.ContainerdState(), "io.containerd.runtime.v2.task", "*", "*", "address"))
-	if err != nil {
-		return nil
-	}
-	var sockets []string
-	for _, file := range files {
-		content, err := os.ReadFile(file)
-		socket, isPath := strings.CutPrefix(strings.TrimSpace(string(content)), "unix://")
-		if err == nil && isPath && filepath.Dir(socket) == shimFolder {
-			sockets = append(sockets, socket)
-		}
-	}
-	return sockets
 }
 
 // removeFiles empties the state directory. The lock stays, as the caller holds it.

@@ -2,8 +2,10 @@ package cluster
 
 import (
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -23,13 +25,17 @@ const (
 )
 
 // clearTraces removes a cluster's files from those folders.
-func clearTraces(where layout.Layout, name string) error {
+func clearTraces(where layout.Layout) error {
 	ours := []string{
 		filepath.Join(devicePlugins, "kubelet.sock"),
 		filepath.Join(devicePlugins, "kubelet_internal_checkpoint"),
 		filepath.Join(devicePlugins, "DEPRECATION"),
 	}
-	results, err := filepath.Glob(filepath.Join(cniResults, name+"-*"))
+	results, err := resultsOf(where)
+	if err != nil {
+		return err
+	}
+	sockets, err := deadSockets(shimFolder)
 	if err != nil {
 		return err
 	}
@@ -37,7 +43,7 @@ func clearTraces(where layout.Layout, name string) error {
 	if err != nil {
 		return err
 	}
-	for _, file := range append(append(ours, results...), links...) {
+	for _, file := range slices.Concat(ours, results, links, sockets) {
 		if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
@@ -53,6 +59,44 @@ func clearTraces(where layout.Layout, name string) error {
 		}
 	}
 	return nil
+}
+
+// resultsOf returns the files in which the CNI library remembers the networks of
+// this cluster's pods: each names the pod's network namespace.
+func resultsOf(where layout.Layout) ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(cniResults, "*"))
+	if err != nil {
+		return nil, err
+	}
+	var ours []string
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err == nil && strings.Contains(string(content), `"`+where.Root+"/") {
+			ours = append(ours, file)
+		}
+	}
+	return ours, nil
+}
+
+// deadSockets returns the sockets in folder that nobody listens at. A shim that
+// was ended by force leaves its own behind, whose name does not tell the cluster.
+func deadSockets(folder string) ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(folder, "*"))
+	if err != nil {
+		return nil, err
+	}
+	var dead []string
+	for _, file := range files {
+		connection, err := net.Dial("unix", file)
+		if err == nil {
+			_ = connection.Close()
+			continue
+		}
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			dead = append(dead, file)
+		}
+	}
+	return dead, nil
 }
 
 // linksInto returns the symbolic links in folder that lead below root.

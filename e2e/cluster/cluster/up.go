@@ -244,14 +244,23 @@ func (s *start) startAPIServer(ctx context.Context) (bool, error) {
 	return changed || time.Since(begin) > time.Second, err
 }
 
+// ensureObjects applies the objects that come with a cluster after a start, and
+// looks for missing ones otherwise.
 func (s *start) ensureObjects(ctx context.Context) (bool, error) {
-	if !s.changed {
-		return false, nil
-	}
+	changed := false
 	for _, object := range kubeapi.ClusterObjects() {
-		if err := s.client.Apply(ctx, object); err != nil {
-			return true, err
+		if s.changed {
+			if err := s.client.Apply(ctx, object); err != nil {
+				return true, err
+			}
+			changed = true
+			continue
 		}
+		made, err := s.client.Ensure(ctx, object)
+		if err != nil {
+			return changed, err
+		}
+		changed = changed || made
 	}
-	return true, nil
+	return changed, nil
 }

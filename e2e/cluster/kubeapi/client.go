@@ -26,6 +26,9 @@ type Client struct {
 // ErrNotFound says that there is no such object.
 var ErrNotFound = errors.New("not found")
 
+// errInvalid says that the server refuses what an object would become.
+var errInvalid = errors.New("invalid")
+
 // fieldManager owns the fields of the objects that come with a cluster.
 const fieldManager = "lodge-cluster"
 
@@ -66,15 +69,36 @@ func (c *Client) Get(ctx context.Context, path string, out any) error {
 	return json.Unmarshal(body, out)
 }
 
-// Apply makes the object as it is given, whether or not it exists.
+// Ensure makes the object, if there is none at its path. It reports whether it
+// did.
+func (c *Client) Ensure(ctx context.Context, object Object) (bool, error) {
+	var present map[string]any
+	err := c.Get(ctx, object.Path, &present)
+	if !errors.Is(err, ErrNotFound) {
+		return false, err
+	}
+	return true, c.Apply(ctx, object)
+}
+
+// Apply makes the object as it is given, whether or not it exists. One with a
+// field that cannot be changed is made anew.
 func (c *Client) Apply(ctx context.Context, object Object) error {
 	body, err := json.Marshal(object.Content)
 	if err != nil {
 		return err
 	}
-	path := object.Path + "?force=true&fieldManager=" + fieldManager
-	_, err = c.do(ctx, http.MethodPatch, path, "application/apply-patch+yaml", body)
-	return err
+	apply := func() error {
+		path := object.Path + "?force=true&fieldManager=" + fieldManager
+		_, err := c.do(ctx, http.MethodPatch, path, "application/apply-patch+yaml", body)
+		return err
+	}
+	if err := apply(); !errors.Is(err, errInvalid) {
+		return err
+	}
+	if _, err := c.do(ctx, http.MethodDelete, object.Path, "", nil); err != nil {
+		return err
+	}
+	return apply()
 }
 
 // Close drops the connections to the server.
@@ -100,6 +124,8 @@ func (c *Client) do(ctx context.Context, method, path, contentType string, body 
 	switch {
 	case response.StatusCode == http.StatusNotFound:
 		return nil, fmt.Errorf("%s: %w", path, ErrNotFound)
+	case response.StatusCode == http.StatusUnprocessableEntity:
+		return nil, fmt.Errorf("%s: %w: %s", path, errInvalid, summary(content))
 	case response.StatusCode >= http.StatusMultipleChoices:
 		return nil, fmt.Errorf("%s %s: %s: %s", method, path, response.Status, summary(content))
 	}

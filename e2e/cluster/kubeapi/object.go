@@ -99,9 +99,11 @@ func storageClass() Object {
 				"name":        StorageClass,
 				"annotations": fields{"storageclass.kubernetes.io/is-default-class": "true"},
 			},
-			"provisioner":       Provisioner,
-			"reclaimPolicy":     "Delete",
-			"volumeBindingMode": "Immediate",
+			"provisioner":   Provisioner,
+			"reclaimPolicy": "Delete",
+			// A volume is made once its pod has a node: otherwise the scheduler would
+			// try in vain first, and say so in events.
+			"volumeBindingMode": "WaitForFirstConsumer",
 		},
 	}
 }

@@ -24,12 +24,19 @@ type Network struct {
 	Pods netip.Prefix
 }
 
-// sysctls are the kernel settings that pods need: forwarding between bridge and
-// machine, and packets that stay on the bridge seen by the service rules, or
-// the answer of a service in the same range would not be translated back.
+// sysctls are the kernel settings that a node needs: forwarding between bridge
+// and machine, and packets that stay on the bridge seen by the service rules,
+// or the answer of a service in the same range would not be translated back. The
+// others kubelet would set by itself, and nobody would set them back.
 var sysctls = map[string]string{
 	"net/ipv4/ip_forward":                "1",
 	"net/bridge/bridge-nf-call-iptables": "1",
+	"vm/overcommit_memory":               "1",
+	"vm/panic_on_oom":                    "0",
+	"kernel/panic":                       "10",
+	"kernel/panic_on_oops":               "1",
+	"kernel/keys/root_maxkeys":           "1000000",
+	"kernel/keys/root_maxbytes":          "25000000",
 }
 
 // Ensure makes what is missing. It reports whether it changed anything, and adds the
@@ -139,6 +146,9 @@ func ensureSysctls(before map[string]string) (bool, error) {
 	for key, wanted := range sysctls {
 		file := sysctlFile(key)
 		content, err := os.ReadFile(file)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return changed, err
 		}
