@@ -19,7 +19,8 @@ use crate::{CronJob, Session, Workspace, duration};
 /// The derives of kube and schemars get most of it right; this adds the rest:
 /// - no `nullable`: an optional field is left out, as everywhere in Kubernetes, and a null becomes the default;
 /// - no format that Kubernetes doesn't know (`uint32`): integers are `int32` or `int64` with bounds;
-/// - a default that only repeats the defaults of its fields shrinks to `{}`;
+/// - a default that only repeats the defaults of its fields shrinks to `{}`, unless rules want to see the fields: the server
+///   tries rules on defaults as they are written;
 /// - descriptions are paragraphs, not lines.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
     let mut definitions = vec![Workspace::crd(), Session::crd(), CronJob::crd()];
@@ -33,7 +34,7 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
 
 /// Finishes a schema and everything below it.
 fn finish(schema: &mut JSONSchemaProps) {
-    if repeats_defaults_of_fields(schema) {
+    if schema.x_kubernetes_validations.is_none() && repeats_defaults_of_fields(schema) {
         schema.default = Some(JSON(json!({})));
     }
     schema.nullable = None;

@@ -25,8 +25,9 @@
 //! those of the Agent Client Protocol.
 
 use kube::CustomResource;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::{
     Duration, EnvVar, Permissions,
@@ -39,6 +40,9 @@ use crate::{
 mod status;
 
 pub use status::*;
+
+/// How many prompts a Session may have.
+const MAX_PROMPTS: usize = 100;
 
 /// What a Session shall be.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -68,6 +72,7 @@ pub use status::*;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(transform = prompts_are_append_only)]
 pub struct SessionSpec {
     /// The Workspace, in the same namespace. It can't be changed later.
     #[schemars(transform = rules(&[(
@@ -102,10 +107,7 @@ pub struct SessionSpec {
     /// What the agent is asked, one after the other. Items can be appended but never changed or removed; each id is driven
     /// exactly once. Without any, prompts come by the API only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(transform = list_map("id", 100), transform = rules(&[(
-        "self.size() >= oldSelf.size() && oldSelf.all(o, self.exists(n, n.id == o.id))",
-        "prompts can't be removed: keep every prompt, append new ones, or make a new session",
-    )]))]
+    #[schemars(transform = list_map("id", MAX_PROMPTS))]
     pub prompts: Vec<Prompt>,
     /// What the agent may do without asking. Default: what the workspace says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -117,6 +119,21 @@ pub struct SessionSpec {
     /// Default: Keep.
     #[serde(default)]
     pub on_finished: OnFinished,
+}
+
+/// Compares the prompts place by place, each with one comparison. CEL has no counting loop, so that the places are written
+/// out; looking for each old prompt among the new ones would cost more than the server allows a rule.
+fn prompts_are_append_only(schema: &mut Schema) {
+    let places: Vec<_> = (0..MAX_PROMPTS).map(|place| place.to_string()).collect();
+    let rule = format!(
+        "!has(oldSelf.prompts) || (has(self.prompts) && [{}].all(i, i >= oldSelf.prompts.size() || \
+         (i < self.prompts.size() && self.prompts[i].id == oldSelf.prompts[i].id && \
+         self.prompts[i].text == oldSelf.prompts[i].text)))",
+        places.join(",")
+    );
+    let message = "prompts can't be changed, removed or put before others, because they may have been asked already: \
+                   append new ones, or make a new session";
+    schema.insert("x-kubernetes-validations".to_owned(), json!([{ "rule": rule, "message": message }]));
 }
 
 impl SessionSpec {
@@ -264,10 +281,7 @@ pub struct Prompt {
     /// Which prompt this is, unique in the list. It is driven exactly once.
     pub id: PromptId,
     /// What the agent is asked. It can't be changed later.
-    #[schemars(length(min = 1), transform = max_length(32768), transform = rules(&[(
-        "self == oldSelf",
-        "a prompt can't be changed, because it may have been asked already: append a new one with another id",
-    )]))]
+    #[schemars(length(min = 1), transform = max_length(32768))]
     pub text: String,
 }
 

@@ -87,6 +87,13 @@ pub use status::*;
         "self.isolation == oldSelf.isolation",
         "isolation: can't be changed, because the files are on the runner's volume: make a new workspace and copy them",
     ),
+    (
+        "has(self.runner) && has(self.runner.storageClassName) ? \
+         has(oldSelf.runner) && has(oldSelf.runner.storageClassName) && \
+         self.runner.storageClassName == oldSelf.runner.storageClassName : \
+         !(has(oldSelf.runner) && has(oldSelf.runner.storageClassName))",
+        "runner.storageClassName can't be changed, because the volume exists: make a new workspace and copy the files",
+    ),
 ]))]
 pub struct WorkspaceSpec {
     /// Software that the guest finds in its path, in layers: later items win. Default: the package common.

@@ -16,11 +16,6 @@ use crate::{
 /// The pod of a dedicated runner.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
-#[schemars(transform = rules(&[(
-    "has(self.storageClassName) == has(oldSelf.storageClassName) && \
-     (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",
-    "runner.storageClassName can't be changed, because the volume exists: make a new workspace and copy the files",
-)]))]
 pub struct DedicatedRunner {
     /// Requests and limits of the pod. Default: those that the installation gives to runners.
     #[serde(skip_serializing_if = "Option::is_none")]
