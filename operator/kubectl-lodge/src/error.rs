@@ -1,0 +1,130 @@
+//! What can go wrong before a command has run, in words that name the thing and the way out; and the exit codes.
+
+use vm_api::{Problem, ProblemCode};
+
+/// The command ran into its time limit; the code that timeout(1) has for it.
+pub(crate) const TIMED_OUT: u8 = 124;
+/// Lodge could not do it; the code that env(1) and timeout(1) have for their own failures.
+pub(crate) const OWN_FAILURE: u8 = 125;
+/// The command cannot be run; a shell's code.
+pub(crate) const NOT_EXECUTABLE: u8 = 126;
+/// There is no such command; a shell's code.
+pub(crate) const NOT_FOUND: u8 = 127;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a command of the plugin failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// No kubeconfig, or one that cannot be used.
+    #[error(
+        "no access to a cluster: {0}; see `kubectl config view`, or choose with --kubeconfig and --context"
+    )]
+    Kubeconfig(#[source] BoxError),
+    /// The credential plugin of the kubeconfig failed.
+    #[error("the credential plugin {command:?} of the kubeconfig {what}{hint}")]
+    Plugin {
+        /// Its program.
+        command: String,
+        /// What it did.
+        what: String,
+        /// How to install it, if the kubeconfig says.
+        hint: String,
+    },
+    /// The kubeconfig impersonates, which the gateway does not do.
+    #[error(
+        "the kubeconfig acts as another user (as: {0}), which the gateway does not support: use credentials of that user"
+    )]
+    Impersonation(String),
+    /// The kubeconfig has credentials that only the API server takes.
+    #[error(
+        "the kubeconfig has a user name and a password, which the gateway does not take: use a token or a certificate"
+    )]
+    BasicAuth,
+    /// The API server said no.
+    #[error("{0}")]
+    Api(String),
+    /// Lodge is not there.
+    #[error(
+        "Lodge is not installed in namespace {0} (there is no ConfigMap lodge-gateway): install its chart, or name its \
+         namespace with --lodge-namespace"
+    )]
+    NotInstalled(String),
+    /// The gateway's ConfigMap is of no use.
+    #[error(
+        "ConfigMap {0}/lodge-gateway has no ca.crt yet: is the operator running? `kubectl -n {0} get pods`"
+    )]
+    NoCa(String),
+    /// A CA that cannot be used.
+    #[error("the gateway's CA {from} is not usable: {why}")]
+    Ca {
+        /// Where it comes from.
+        from: String,
+        /// Why.
+        why: String,
+    },
+    /// An address that cannot be used.
+    #[error("the gateway's address {0:?} is not usable: write https://HOST or https://HOST:PORT")]
+    Address(String),
+    /// There is no pod to forward to.
+    #[error(
+        "no pod of the gateway is ready in namespace {0}: see `kubectl -n {0} get pods -l app.kubernetes.io/name=lodge-gateway`"
+    )]
+    NoGatewayPod(String),
+    /// The gateway cannot be reached.
+    #[error("the gateway cannot be reached at {at}: {why}")]
+    Unreachable {
+        /// Where it should be.
+        at: String,
+        /// Why not.
+        why: String,
+    },
+    /// The gateway or the runner said no.
+    #[error("{}", .0.detail)]
+    Problem(Box<Problem>),
+    /// Something answered that is not a gateway.
+    #[error("{at} does not answer like a gateway of Lodge (status {status}): is this its address?")]
+    Foreign {
+        /// Where.
+        at: String,
+        /// What it answered.
+        status: u16,
+    },
+    /// Standard input is too long.
+    #[error("standard input is longer than {0} MiB: put it into a file of the workspace first")]
+    InputTooLong(usize),
+    /// Standard input cannot be read.
+    #[error("standard input cannot be read: {0}")]
+    Input(std::io::Error),
+    /// Standard output cannot be written.
+    #[error("output cannot be written: {0}")]
+    Output(std::io::Error),
+    /// The command wrote too much.
+    #[error("the command wrote more than {0} MiB to {1}, and the rest was dropped: let it write to a file")]
+    OutputTooLong(u64, &'static str),
+}
+
+impl Error {
+    /// The exit code of the plugin.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Problem(problem) if problem.is(ProblemCode::CommandNotFound) => NOT_FOUND,
+            Self::Problem(problem) if problem.is(ProblemCode::CommandNotExecutable) => NOT_EXECUTABLE,
+            _ => OWN_FAILURE,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_is_not_there_has_the_exit_code_of_a_shell() {
+        let problem = |code| Error::Problem(Box::new(Problem::new(code, "…")));
+        assert_eq!(problem(ProblemCode::CommandNotFound).exit_code(), 127);
+        assert_eq!(problem(ProblemCode::CommandNotExecutable).exit_code(), 126);
+        assert_eq!(problem(ProblemCode::Forbidden).exit_code(), 125);
+        assert_eq!(Error::BasicAuth.exit_code(), 125);
+    }
+}
