@@ -1,7 +1,7 @@
 //! Names: parsed once, then carried by type.
 //!
 //! What a name may look like follows Kubernetes: DNS labels for what ends up in URLs and labels, DNS subdomains for
-//! references to objects of others, C identifiers for environment variables. Neighbours: [`crate::text`] makes the types;
+//! references to objects of others, C identifiers for environment variables. Neighbours: `text` makes the types;
 //! [`crate::label`] puts names into labels. Knows nothing about what is behind a name.
 
 use crate::text::text;

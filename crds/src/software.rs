@@ -59,7 +59,7 @@ pub struct NpmSource {
     pub name: NpmPackageName,
     /// The exact version, such as 1.4.2.
     pub version: NpmVersion,
-    /// URL of the registry. Default: the one that the runners are set up with, which is https://registry.npmjs.org unless
+    /// URL of the registry. Default: the one that the runners are set up with, which is registry.npmjs.org unless
     /// the installation has a mirror.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry: Option<HttpUrl>,
