@@ -5,27 +5,9 @@ mod support {
     pub(crate) mod world;
 }
 
-use http::StatusCode;
 use serde_json::json;
-use support::world::{Answer, CONFIG_MAP, World, json_answer};
-use vm_api::{ExecResponse, Problem, ProblemCode, problem};
-
-fn exited(code: u8, stdout: &str) -> Answer {
-    let response =
-        ExecResponse { exit_code: Some(code), stdout: stdout.to_owned(), ..ExecResponse::default() };
-    json_answer(StatusCode::OK, &serde_json::to_value(response).unwrap())
-}
-
-fn refused(code: ProblemCode, detail: &str) -> Answer {
-    let problem = Problem::new(code, detail);
-    let status = StatusCode::from_u16(problem.status).unwrap();
-    let mut answer = json_answer(status, &serde_json::to_value(problem).unwrap());
-    answer.headers_mut().insert("content-type", problem::MEDIA_TYPE.parse().unwrap());
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        answer.headers_mut().insert("retry-after", "1".parse().unwrap());
-    }
-    answer
-}
+use support::world::{CONFIG_MAP, World, exited, refused};
+use vm_api::ProblemCode;
 
 #[tokio::test]
 async fn a_command_runs_with_the_kubeconfig_s_token_in_its_namespace() {

@@ -26,6 +26,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use vm_api::{ExecResponse, Problem, ProblemCode, problem};
 
 /// What the gateway saw of a request.
 #[derive(Clone, Debug)]
@@ -232,9 +233,28 @@ async fn serve_api(listener: TcpListener, objects: Arc<Mutex<HashMap<String, Val
     }
 }
 
-pub(crate) fn json_answer(status: StatusCode, value: &Value) -> Answer {
+fn json_answer(status: StatusCode, value: &Value) -> Answer {
     let mut answer = Response::new(Full::new(Bytes::from(value.to_string())));
     *answer.status_mut() = status;
     answer.headers_mut().insert("content-type", "application/json".parse().unwrap());
+    answer
+}
+
+/// A command that has ended.
+pub(crate) fn exited(code: u8, stdout: &str) -> Answer {
+    let response =
+        ExecResponse { exit_code: Some(code), stdout: stdout.to_owned(), ..ExecResponse::default() };
+    json_answer(StatusCode::OK, &serde_json::to_value(response).unwrap())
+}
+
+/// A problem of the gateway.
+pub(crate) fn refused(code: ProblemCode, detail: &str) -> Answer {
+    let problem = Problem::new(code, detail);
+    let status = StatusCode::from_u16(problem.status).unwrap();
+    let mut answer = json_answer(status, &serde_json::to_value(problem).unwrap());
+    answer.headers_mut().insert("content-type", problem::MEDIA_TYPE.parse().unwrap());
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        answer.headers_mut().insert("retry-after", "1".parse().unwrap());
+    }
     answer
 }
