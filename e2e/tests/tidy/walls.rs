@@ -98,7 +98,7 @@ fn anyhow_stays_out_of_libraries() {
         .filter(|source| source.production().contains("anyhow"))
         .map(|source| format!("{}: give it an error type", source.path.display()))
         .collect();
-    report("anyhow is for main.rs and tests", &violations);
+    report("anyhow is for main.rs, its args.rs, and tests", &violations);
 }
 
 #[test]
