@@ -44,24 +44,18 @@ build_programs() {
 
 # Installs the published packages by their lock file; unchanged lock file, nothing to do.
 fetch_software() {
-  local from=$root/vm-runner/software to=$local_dir/npm
-  mkdir -p "$to"
-  if cmp -s "$from/package-lock.json" "$to/package-lock.json" && [ -e "$to/node_modules/.package-lock.json" ]; then
+  local from=$root/vm-runner/software stamp=$local_dir/package-lock.json
+  if cmp -s "$from/package-lock.json" "$stamp" && [ -d "$from/node_modules" ]; then
     echo 'the installed packages match the lock file'
     return 0
   fi
-  cp "$from/package.json" "$to/"
-  [ ! -e "$from/.npmrc" ] || cp "$from/.npmrc" "$to/"
-  cp "$from/package-lock.json" "$to/package-lock.json"
-  (cd "$to" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=http) || {
-    rm -f "$to/package-lock.json"
-    return 1
-  }
+  rm -f "$stamp"
+  (cd "$from" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=http)
+  cp "$from/package-lock.json" "$stamp"
 }
 
 compile_software() {
-  "$bin/vm-runner" software build --from "$local_dir/npm/node_modules" --packages "$root/vm-runner/software/packages.json" \
-    --out "$software"
+  "$bin/vm-runner" software build --from "$root/vm-runner/software" --out "$software" --cache "$cache/cwasm"
 }
 
 # Hard links where the file system allows, so that a build context costs no copy.
@@ -114,7 +108,7 @@ install_chart() {
     return 0
   fi
   cluster_helm upgrade --install "$release" "$chart" -n "$release_namespace" --create-namespace \
-    --set-string "digest=$digest" --wait --timeout 180s "$@"
+    --set-string "global.digest=$digest" --wait --timeout 180s "$@"
 }
 
 install_charts() {
