@@ -23,6 +23,8 @@
 //! leaves its data whole before anything can panic.
 
 pub mod aospkg;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod content;
 mod error;
 mod file_system;
@@ -33,6 +35,7 @@ mod inode;
 mod location;
 mod namespace;
 mod operation;
+pub mod overlayfs;
 pub mod packagefs;
 mod path;
 pub mod tmpfs;
