@@ -17,8 +17,10 @@ use crate::error::{Error, Result};
 /// What to build from and to.
 #[derive(Clone, Debug)]
 pub struct BuildOptions {
-    /// Folder with `packages.json` and `node_modules`.
-    pub from: PathBuf,
+    /// The folder `node_modules` that holds the published packages.
+    pub node_modules: PathBuf,
+    /// The file `packages.json`.
+    pub packages: PathBuf,
     /// The software folder.
     pub out: PathBuf,
     /// Folder that keeps compiled modules of all fingerprints for other software folders, usually
@@ -71,8 +73,8 @@ pub struct Report {
 /// # Errors
 /// When a package is missing (run `npm ci` first), a module does not compile, or a file cannot be written.
 pub fn build(options: &BuildOptions, progress: &(dyn Fn(Progress<'_>) + Sync)) -> Result<Report> {
-    let BuildOptions { from, out, cache, threads } = options;
-    let recipe = Recipe::read(from)?;
+    let BuildOptions { node_modules, packages, out, cache, threads } = options;
+    let recipe = Recipe::read(packages)?;
     let compiler = Compiler::new()?;
     let compiled = out.join(index::COMPILED);
     place::make_folder(&out.join("packages"))?;
@@ -87,7 +89,7 @@ pub fn build(options: &BuildOptions, progress: &(dyn Fn(Progress<'_>) + Sync)) -
     let mut trees = Vec::new();
     for tree_recipe in &recipe.trees {
         let selected = recipe.commands_of(&tree_recipe.name);
-        let tree = tree::install(tree_recipe, selected, from, out, &mut programs)?;
+        let tree = tree::install(tree_recipe, selected, node_modules, out, &mut programs)?;
         progress(Progress::Tree { name: &tree.name, version: &tree.version });
         trees.push(tree);
     }

@@ -8,9 +8,6 @@ use serde::Deserialize;
 use super::place;
 use crate::error::{Error, Result};
 
-/// Name of the file beside `node_modules`.
-const FILE: &str = "packages.json";
-
 /// What to build.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,8 +48,8 @@ pub(super) struct PartRecipe {
 
 impl Recipe {
     /// Reads and checks the recipe in `folder`.
-    pub(super) fn read(folder: &Path) -> Result<Self> {
-        let path = folder.join(FILE);
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let path = path.to_owned();
         let bytes = place::read(&path)?;
         let recipe: Self = serde_json::from_slice(&bytes)
             .map_err(|error| Error::Format { path: path.clone(), reason: error.to_string() })?;

@@ -41,11 +41,11 @@ pub(super) type Programs = HashMap<String, Vec<u8>>;
 pub(super) fn install(
     recipe: &TreeRecipe,
     selected: Option<Vec<&str>>,
-    from: &Path,
+    node_modules: &Path,
     out: &Path,
     programs: &mut Programs,
 ) -> Result<Tree> {
-    let npm = from.join("node_modules").join(&recipe.name);
+    let npm = node_modules.join(&recipe.name);
     let version = npm_version(&npm)?;
     let source = npm.join(&recipe.from);
     let short_name = recipe.name.rsplit('/').next().unwrap_or(&recipe.name);
