@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use vm_abi::{Errno, Signal, Timespec};
-use vm_vfs::{Location, Namespace};
+use vm_vfs::{FileSystem, Location, Namespace};
 
 use crate::account::Accounts;
 use crate::anonymous::anonymous_location;
 use crate::clock::{Clock, SystemClock};
+use crate::devfs::DevFs;
 use crate::driver::Driver;
 use crate::file::lock::LockTable;
 use crate::limits::Limits;
@@ -22,6 +23,7 @@ use crate::pipe::fifo::FifoTable;
 use crate::poll::{Deadline, Interest, Waiter, wait_ready};
 use crate::process::table::{Parent, ProcessTable};
 use crate::process::{ExitStatus, Pgid, Pid, Sid};
+use crate::procfs::ProcFs;
 use crate::random::{OsRandom, Random};
 use crate::usage::{Meter, Usage};
 
@@ -203,6 +205,18 @@ impl Kernel {
     #[must_use]
     pub fn namespace(&self) -> &Namespace {
         &self.inner.namespace
+    }
+
+    /// A file system of devices, to be mounted at `/dev`.
+    #[must_use]
+    pub fn devfs(&self) -> Arc<dyn FileSystem> {
+        DevFs::new(self.inner.clock.realtime())
+    }
+
+    /// A file system that shows the processes, to be mounted at `/proc`.
+    #[must_use]
+    pub fn procfs(&self) -> Arc<dyn FileSystem> {
+        ProcFs::new(&self.inner)
     }
 
     /// The users and groups.

@@ -352,3 +352,42 @@ impl Process {
         }
     }
 }
+
+/// The absolute path that a path means, links kept; `None` if `..` makes that depend on links.
+pub(crate) fn logical_path(from: &[u8], path: &[u8]) -> Option<Vec<u8>> {
+    let mut logical = if path.first() == Some(&b'/') { Vec::new() } else { from.to_vec() };
+    while logical.last() == Some(&b'/') {
+        logical.pop();
+    }
+    for component in path.split(|byte| *byte == b'/') {
+        match component {
+            b"" | b"." => {}
+            b".." => return None,
+            name => {
+                logical.push(b'/');
+                logical.extend_from_slice(name);
+            }
+        }
+    }
+    if logical.is_empty() {
+        logical.push(b'/');
+    }
+    Some(logical)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::logical_path;
+
+    #[test]
+    fn paths_are_joined_as_the_shell_would() {
+        let logical = |from: &str, path: &str| {
+            logical_path(from.as_bytes(), path.as_bytes()).map(|path| String::from_utf8(path).unwrap())
+        };
+        assert_eq!(logical("/a", "./b//c/").as_deref(), Some("/a/b/c"));
+        assert_eq!(logical("/", "b").as_deref(), Some("/b"));
+        assert_eq!(logical("/a", "/b").as_deref(), Some("/b"));
+        assert_eq!(logical("/a", "/").as_deref(), Some("/"));
+        assert_eq!(logical("/a", "../b"), None);
+    }
+}

@@ -22,6 +22,7 @@ use crate::usage::Charge;
 pub(crate) struct FileDescription {
     id: u64,
     location: Location,
+    opened_as: Box<[u8]>,
     file: Box<dyn File>,
     access: OpenFlags,
     status: AtomicU32,
@@ -48,6 +49,7 @@ impl FileDescription {
         Self {
             id,
             location,
+            opened_as: Box::default(),
             file,
             access: flags & ACCESS,
             status: AtomicU32::new((flags & CHANGEABLE).bits()),
@@ -65,6 +67,16 @@ impl FileDescription {
     /// Where the file lies.
     pub(crate) fn location(&self) -> &Location {
         &self.location
+    }
+
+    /// The absolute path it was opened by; empty if by none.
+    pub(crate) fn opened_as(&self) -> &[u8] {
+        &self.opened_as
+    }
+
+    /// The same, opened by this path.
+    pub(crate) fn with_path(self, path: Vec<u8>) -> Self {
+        Self { opened_as: path.into(), ..self }
     }
 
     /// What is read and written.

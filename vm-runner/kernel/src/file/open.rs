@@ -15,26 +15,46 @@ use crate::device;
 use crate::kernel::KernelInner;
 use crate::pipe::pipe_of;
 use crate::poll::Waiter;
+use crate::process::logical_path;
+
+/// Who opens a path, and where it starts.
+pub(crate) struct Opener<'a> {
+    /// The process that waits and is counted.
+    pub(crate) ctx: &'a ProcessContext,
+    /// Whose permissions count.
+    pub(crate) credentials: &'a Credentials,
+    /// Where relative paths start.
+    pub(crate) start: &'a Location,
+    /// The path of that, if it is known.
+    pub(crate) start_path: Option<&'a [u8]>,
+}
 
 /// Opens a path. `mode` has the umask applied. Waits only for the other side of a named pipe.
 pub(crate) async fn open(
-    ctx: &ProcessContext,
-    start: &Location,
-    credentials: &Credentials,
+    opener: Opener<'_>,
     path: &[u8],
     flags: OpenFlags,
     mode: Mode,
 ) -> Result<Arc<FileDescription>, Errno> {
+    let Opener { ctx, credentials, start, start_path } = opener;
     let Opened { location, node, is_new: _ } =
         ctx.walk(start, credentials, |walk| walk.open(path, flags, mode))?;
-    let kernel = ctx.kernel();
     let file: Box<dyn File> = match node {
         NodeOpen::Plain => plain(&location),
         NodeOpen::Fifo => open_pipe(ctx, credentials, &location, flags).await?,
         NodeOpen::Device(number) => device::open(ctx, number, flags)?,
         NodeOpen::Object(_) => return Err(Errno::ENXIO),
     };
-    kernel.describe(location, file, flags)
+    let kernel = ctx.kernel();
+    let opened_as = match start_path {
+        Some(start_path) => logical_path(start_path, path),
+        None => kernel
+            .namespace
+            .path_of(start, &kernel.namespace.root())
+            .and_then(|start_path| logical_path(start_path.as_bytes(), path)),
+    };
+    let description = kernel.new_description(location, file, flags)?;
+    Ok(Arc::new(description.with_path(opened_as.unwrap_or_else(|| path.to_vec()))))
 }
 
 fn plain(location: &Location) -> Box<dyn File> {
@@ -65,14 +85,23 @@ async fn open_pipe(
 }
 
 impl KernelInner {
-    /// Makes an open file.
+    /// Makes an open file that lies at no path.
     pub(crate) fn describe(
         &self,
         location: Location,
         file: Box<dyn File>,
         flags: OpenFlags,
     ) -> Result<Arc<FileDescription>, Errno> {
+        self.new_description(location, file, flags).map(Arc::new)
+    }
+
+    fn new_description(
+        &self,
+        location: Location,
+        file: Box<dyn File>,
+        flags: OpenFlags,
+    ) -> Result<FileDescription, Errno> {
         let charge = self.meters.open_files.try_take_one().ok_or(Errno::ENFILE)?;
-        Ok(Arc::new(FileDescription::new(self.next_file_id(), location, file, flags, charge)))
+        Ok(FileDescription::new(self.next_file_id(), location, file, flags, charge))
     }
 }

@@ -12,11 +12,11 @@ use super::environment::{Environment, complete};
 use super::image::Image;
 use super::signal::SignalState;
 use super::table::{Parent, Placement};
-use super::{ExitStatus, Pgid, Pid, Process, ProcessParts, Rlimit, WorkingDirectory};
+use super::{ExitStatus, Pgid, Pid, Process, ProcessParts, Rlimit, WorkingDirectory, logical_path};
 use crate::context::ProcessContext;
 use crate::driver::ProgramEnd;
 use crate::file::fd_table::{Fd, FdFlags, FdTable};
-use crate::file::open::open;
+use crate::file::open::{Opener, open};
 use crate::kernel::KernelInner;
 use crate::poll::{RunEnd, run_until_killed};
 use crate::program::{ProgramName, Search};
@@ -184,8 +184,13 @@ impl Draft {
             FileAction::Open { fd, path, flags, mode } => {
                 let flags = flags.difference(OpenFlags::CLOEXEC);
                 let mode = mode.without(self.umask);
-                let description =
-                    open(ctx, &self.cwd.location, &self.credentials, &path, flags, mode).await?;
+                let opener = Opener {
+                    ctx,
+                    credentials: &self.credentials,
+                    start: &self.cwd.location,
+                    start_path: Some(&self.cwd.path),
+                };
+                let description = open(opener, &path, flags, mode).await?;
                 drop(self.fds.insert_at(fd, description, FdFlags::empty(), limit)?);
             }
             FileAction::ChangeDir(path) => self.change_dir(ctx, &path)?,
@@ -311,28 +316,6 @@ impl KernelInner {
     }
 }
 
-/// The absolute path that a path means, links kept; `None` if `..` makes that depend on links.
-fn logical_path(from: &[u8], path: &[u8]) -> Option<Vec<u8>> {
-    let mut logical = if path.first() == Some(&b'/') { Vec::new() } else { from.to_vec() };
-    while logical.last() == Some(&b'/') {
-        logical.pop();
-    }
-    for component in path.split(|byte| *byte == b'/') {
-        match component {
-            b"" | b"." => {}
-            b".." => return None,
-            name => {
-                logical.push(b'/');
-                logical.extend_from_slice(name);
-            }
-        }
-    }
-    if logical.is_empty() {
-        logical.push(b'/');
-    }
-    Some(logical)
-}
-
 /// Runs a process from its first program to its end.
 async fn run_process(kernel: Arc<KernelInner>, process: Arc<Process>) {
     let status = loop {
@@ -364,21 +347,4 @@ async fn run_process(kernel: Arc<KernelInner>, process: Arc<Process>) {
         let _ = process.set_memory(0);
     };
     kernel.end_process(&process, status);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::logical_path;
-
-    #[test]
-    fn paths_are_joined_as_the_shell_would() {
-        let logical = |from: &str, path: &str| {
-            logical_path(from.as_bytes(), path.as_bytes()).map(|path| String::from_utf8(path).unwrap())
-        };
-        assert_eq!(logical("/a", "./b//c/").as_deref(), Some("/a/b/c"));
-        assert_eq!(logical("/", "b").as_deref(), Some("/b"));
-        assert_eq!(logical("/a", "/b").as_deref(), Some("/b"));
-        assert_eq!(logical("/a", "/").as_deref(), Some("/"));
-        assert_eq!(logical("/a", "../b"), None);
-    }
 }

@@ -70,7 +70,18 @@ pub async fn open(
 ) -> Result<Fd, Errno> {
     let from = paths(ctx, dir, path)?;
     let mode = mode.without(ctx.process().umask());
-    let description = open::open(ctx, &from.start, &from.credentials, path, flags, mode).await?;
+    let cwd = ctx.process().cwd();
+    let opener = open::Opener {
+        ctx,
+        credentials: &from.credentials,
+        start: &from.start,
+        start_path: match dir {
+            DirFd::Cwd => Some(&cwd.path),
+            DirFd::Root => Some(b"/"),
+            DirFd::Fd(_) => None,
+        },
+    };
+    let description = open::open(opener, path, flags, mode).await?;
     let fd_flags = if flags.contains(OpenFlags::CLOEXEC) { FdFlags::CLOEXEC } else { FdFlags::empty() };
     let limit = ctx.process().fd_limit();
     ctx.process().with_fds(|fds| fds.insert(description, fd_flags, 0, limit))

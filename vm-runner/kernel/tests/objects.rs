@@ -1,0 +1,22 @@
+//! Kernel tests, one module per object, on a machine whose programs are closures. No wasm, no V8, no real sleeping.
+
+mod command;
+mod credentials;
+mod devfs;
+mod environment;
+mod exec;
+mod fd_table;
+mod file;
+mod group;
+mod limits;
+mod lock;
+mod machine;
+mod path;
+mod pipe;
+mod poll;
+mod procfs;
+mod program;
+mod signal;
+mod spawn;
+mod time;
+mod wait;
