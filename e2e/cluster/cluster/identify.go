@@ -16,27 +16,27 @@ import (
 // it returns the identity is on disk, so that whatever is made from now on
 // can be found and removed again.
 func (s *start) identify(kind identity.Kind) error {
-	if kind == identity.Node {
-		if err := s.clearDeadClusters(); err != nil {
-			return &StepError{Step: "leftovers", Err: err}
-		}
-	}
 	known, err := s.load()
 	if err != nil {
 		return err
+	}
+	if known != nil && known.Kind != kind {
+		return fmt.Errorf("%s holds a cluster of kind %q, not %q; choose another directory with --state DIR, "+
+			"or remove it with: lodge-cluster down --state %s", s.Layout.Root, known.Kind, kind, s.Layout.Root)
+	}
+	if kind == identity.Node {
+		if err := s.clearDeadClusters(); err != nil {
+			return err
+		}
 	}
 	if known == nil {
 		if known, err = s.newIdentity(kind); err != nil {
 			return err
 		}
 	}
-	if known.Kind != kind {
-		return fmt.Errorf("%s holds a cluster of kind %q, not %q; choose another directory with --state DIR, "+
-			"or remove it with: lodge-cluster down --state %s", s.Layout.Root, known.Kind, kind, s.Layout.Root)
-	}
 	s.known = known
 	if err := s.forgetFormerBoot(); err != nil {
-		return &StepError{Step: "leftovers", Err: err}
+		return fmt.Errorf("leftovers of before the last reboot: %w", err)
 	}
 	return s.save()
 }
@@ -73,7 +73,7 @@ func (s *start) newIdentity(kind identity.Kind) (*identity.Identity, error) {
 	}
 	if former != nil || kind == identity.Node {
 		if err := s.clear(s.Layout, former, quietly); err != nil {
-			return nil, &StepError{Step: "leftovers", Err: err}
+			return nil, fmt.Errorf("leftovers of a former cluster in %s: %w", s.Layout.Root, err)
 		}
 	}
 	known := identity.Identity{Kind: kind, ID: id, Root: s.Layout.Root}
@@ -155,7 +155,7 @@ func (s *start) clearDeadClusters() error {
 		}
 		fmt.Fprintf(s.Out, "clearing what the ended cluster in %s left on this machine\n", other.Root)
 		if err := s.clearMachine(other, quietly); err != nil {
-			return err
+			return fmt.Errorf("leftovers of the ended cluster in %s: %w", other.Root, err)
 		}
 		if err := s.Registry.Remove(other.ID); err != nil {
 			return err

@@ -86,7 +86,7 @@ func (s *start) startRest(ctx context.Context) (bool, error) {
 		{"names", config.CoreDNS, func() (bool, error) { return answers(s.known.Endpoint("coredns-ready"), "/ready") }},
 	}
 	for _, wait := range waits {
-		if err := await(ctx, wait.step, s.parts[wait.component], startLimit, wait.ready); err != nil {
+		if err := await(ctx, wait.step, startLimit, wait.ready, s.parts[wait.component]); err != nil {
 			return changed, err
 		}
 	}
@@ -107,9 +107,9 @@ func (s *start) refuseEnded() error {
 // the first pod that somebody makes would be refused.
 func (s *start) awaitServiceAccounts(ctx context.Context) (bool, error) {
 	begin := time.Now()
-	err := await(ctx, "service accounts", s.parts[config.ControllerManager], startLimit, func() (bool, error) {
+	err := await(ctx, "service accounts", startLimit, func() (bool, error) {
 		return s.client.HasDefaultServiceAccount(ctx)
-	})
+	}, s.parts[config.ControllerManager])
 	return time.Since(begin) > 100*time.Millisecond, err
 }
 

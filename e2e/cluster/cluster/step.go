@@ -73,17 +73,22 @@ type part struct {
 	child *process.Child
 }
 
-// await asks ready until it says yes. It gives up after limit, or at once when the
-// component that is waited for ends.
-func await(ctx context.Context, step string, waited part, limit time.Duration, ready func() (bool, error)) error {
+// await asks ready until it says yes. It gives up after limit, or at once when one of
+// the parts that it depends on ends. The last part is the one that is waited for.
+func await(
+	ctx context.Context, step string, limit time.Duration, ready func() (bool, error), parts ...part,
+) error {
+	waited := parts[len(parts)-1]
 	deadline := time.Now().Add(limit)
 	for {
 		isReady, err := ready()
 		if err == nil && isReady {
 			return nil
 		}
-		if waited.hasEnded() {
-			return &StepError{step, waited.log, fmt.Errorf("%s ended: %s", waited.name, waited.child.Result())}
+		for _, p := range parts {
+			if p.hasEnded() {
+				return &StepError{step, p.log, fmt.Errorf("%s ended: %s", p.name, p.child.Result())}
+			}
 		}
 		if time.Now().After(deadline) {
 			if err == nil {

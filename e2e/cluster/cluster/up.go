@@ -43,6 +43,7 @@ func (c Cluster) Up(ctx context.Context, kind identity.Kind) error {
 
 	s := &start{Cluster: c, progress: newProgress(c.Out), parts: map[string]part{}}
 	if err := s.identify(kind); err != nil {
+		s.removeUnused()
 		return err
 	}
 	for _, step := range s.steps() {
@@ -52,6 +53,15 @@ func (c Cluster) Up(ctx context.Context, kind identity.Kind) error {
 	}
 	s.report()
 	return nil
+}
+
+// removeUnused takes back the state directory, if nothing has come of it.
+func (c Cluster) removeUnused() {
+	if c.hasIdentityFile() || refuseForeignFiles(c.Layout.Root) != nil {
+		return
+	}
+	_ = os.Remove(c.Layout.Lock())
+	_ = os.Remove(c.Layout.Root)
 }
 
 type namedStep struct {
@@ -202,13 +212,13 @@ func (s *start) startContainerd(ctx context.Context) (bool, error) {
 	if err != nil {
 		return changed, err
 	}
-	err = await(ctx, "containerd", s.parts[config.Containerd], startLimit, func() (bool, error) {
+	err = await(ctx, "containerd", startLimit, func() (bool, error) {
 		connection, err := net.Dial("unix", s.Layout.ContainerdSocket())
 		if err == nil {
 			_ = connection.Close()
 		}
 		return err == nil, err
-	})
+	}, s.parts[config.Containerd])
 	if err != nil {
 		return changed, err
 	}
@@ -234,13 +244,10 @@ func (s *start) startAPIServer(ctx context.Context) (bool, error) {
 		return changed, err
 	}
 	begin := time.Now()
-	err = await(ctx, "API server", s.parts[config.APIServer], startLimit, func() (bool, error) {
-		if etcd := s.parts[config.Etcd]; etcd.hasEnded() {
-			return false, fmt.Errorf("etcd ended: %s (log: %s)", etcd.child.Result(), etcd.log)
-		}
+	err = await(ctx, "API server", startLimit, func() (bool, error) {
 		err := s.client.Ready(ctx)
 		return err == nil, err
-	})
+	}, s.parts[config.Etcd], s.parts[config.APIServer])
 	return changed || time.Since(begin) > time.Second, err
 }
 
