@@ -36,7 +36,7 @@ pub trait Inode: Any + Send + Sync {
     /// What the medium answers.
     fn stat(&self) -> VfsResult<Stat>;
 
-    /// Changes attributes; all given ones or, on an error, none. Advances `ctime`. A new size cuts or zero-fills.
+    /// Changes attributes; all given ones or, on an error, none. Advances `ctime` unless that is given. A new size cuts or zero-fills.
     ///
     /// # Errors
     /// `EROFS`, `EISDIR`/`EINVAL` for the size of something that has none, `EFBIG`, `ENOSPC`.
@@ -415,6 +415,8 @@ pub struct SetAttr {
     pub atime: Option<SetTime>,
     /// Time of the last change of the content.
     pub mtime: Option<SetTime>,
+    /// Time of the last change at all. No system call sets it; it is for copying a file with its history.
+    pub ctime: Option<Timespec>,
 }
 
 /// An entry of a directory.

@@ -49,14 +49,14 @@ impl Node {
         let _looking = self.shared.look();
         self.check_alive()?;
         let created = self.shared.upper.root().create_unnamed(mode, owner)?;
-        self.shared.node(Some(created), LowerStack::default(), Place::Nowhere)
+        self.shared.node(Some(created), LowerStack::default(), Place::Unnamed)
     }
 
     pub(super) fn link_entry(&self, name: Name<'_>, target: &Arc<Self>) -> VfsResult<()> {
         if target.file_type.is_directory() {
             return Err(Errno::EPERM.into());
         }
-        if let (Place::Nowhere, None) = (&target.state().place, &target.state().upper) {
+        if target.is_gone()? {
             return Err(Errno::ENOENT.into());
         }
         {
@@ -117,7 +117,7 @@ impl Node {
             Place::In { directory: old, name: old_name } => {
                 std::ptr::eq(&raw const **old, directory) && old_name.as_name() == name
             }
-            Place::Root | Place::Nowhere => false,
+            Place::Root | Place::Unnamed | Place::Nowhere => false,
         };
         if is_here {
             state.place = Place::Nowhere;
@@ -147,13 +147,23 @@ impl Node {
         }
         match &self.state().place {
             Place::Root | Place::In { .. } => Ok(()),
-            Place::Nowhere => Err(Errno::ENOENT.into()),
+            Place::Unnamed | Place::Nowhere => Err(Errno::ENOENT.into()),
         }
     }
 
     pub(super) fn place_of(&self, name: Name<'_>) -> VfsResult<Place> {
         let directory = self.this.upgrade().ok_or(Errno::ENOENT)?;
         Ok(Place::In { directory, name: name.to_owned() })
+    }
+
+    /// Whether a file lost its last name. That its copy has none yet does not mean that it may get one again.
+    fn is_gone(&self) -> VfsResult<bool> {
+        let state = self.state();
+        match (&state.place, &state.upper) {
+            (Place::Nowhere, None) => Ok(true),
+            (Place::Nowhere, Some(upper)) => Ok(upper.stat()?.nlink == 0),
+            (Place::Root | Place::Unnamed | Place::In { .. }, _) => Ok(false),
+        }
     }
 
     fn check_vacant(&self, name: Name<'_>) -> VfsResult<()> {

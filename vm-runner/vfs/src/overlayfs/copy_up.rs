@@ -100,7 +100,7 @@ impl Node {
         let Some(upper) = state.upper.as_ref().filter(|_| !state.lowers.is_empty()) else {
             return Ok(());
         };
-        marker::make_opaque(&**upper)?;
+        keeping_times(&**upper, || marker::make_opaque(&**upper))?;
         self.shared.table.add_origin(upper.ino(), self.ino);
         state.lowers = LowerStack::default();
         Ok(())
@@ -110,7 +110,7 @@ impl Node {
     fn entry(&self) -> VfsResult<(Arc<Self>, NameBuf)> {
         match &self.state().place {
             Place::In { directory, name } => Ok((Arc::clone(directory), name.clone())),
-            Place::Root | Place::Nowhere => Err(Errno::ENOENT.into()),
+            Place::Root | Place::Unnamed | Place::Nowhere => Err(Errno::ENOENT.into()),
         }
     }
 
@@ -244,7 +244,7 @@ fn copy_attributes(from: &dyn Inode, stat: &Stat, to: &dyn Inode) -> VfsResult<(
 
 fn times_of(stat: &Stat) -> SetAttr {
     let (atime, mtime) = (Some(SetTime::At(stat.atime)), Some(SetTime::At(stat.mtime)));
-    SetAttr { atime, mtime, ..SetAttr::default() }
+    SetAttr { atime, mtime, ctime: Some(stat.ctime), ..SetAttr::default() }
 }
 
 const fn owner_of(stat: &Stat) -> Owner {

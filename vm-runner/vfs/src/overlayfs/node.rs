@@ -44,7 +44,9 @@ pub(super) enum Place {
     Root,
     /// It is an entry of a directory.
     In { directory: Arc<Node>, name: NameBuf },
-    /// It has no name, or none any more.
+    /// It was made without a name, and may get one.
+    Unnamed,
+    /// It lost its name.
     Nowhere,
 }
 
@@ -151,7 +153,7 @@ impl Inode for Node {
             Place::In { directory, name } if self.file_type.is_directory() => {
                 Parent::In { directory: Arc::clone(directory) as Arc<dyn Inode>, name: name.clone() }
             }
-            Place::In { .. } | Place::Nowhere => Parent::Detached,
+            Place::In { .. } | Place::Unnamed | Place::Nowhere => Parent::Detached,
         }
     }
 
@@ -204,10 +206,16 @@ impl Inode for Node {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> VfsResult<usize> {
+        if bytes.is_empty() {
+            return self.active()?.read_at(offset, &mut []);
+        }
         self.for_write()?.write_at(offset, bytes)
     }
 
     fn append(&self, bytes: &[u8]) -> VfsResult<Appended> {
+        if bytes.is_empty() && self.file_type.is_regular() {
+            return Ok(Appended { written: 0, end: self.active()?.stat()?.size });
+        }
         self.for_write()?.append(bytes)
     }
 
@@ -290,7 +298,7 @@ impl State {
     fn take_parent(&mut self) -> Option<Arc<Node>> {
         match std::mem::replace(&mut self.place, Place::Nowhere) {
             Place::In { directory, name: _ } => Some(directory),
-            Place::Root | Place::Nowhere => None,
+            Place::Root | Place::Unnamed | Place::Nowhere => None,
         }
     }
 }

@@ -116,7 +116,7 @@ impl Node {
             }
             at = match &node.state().place {
                 Place::In { directory, name: _ } => Some(Arc::clone(directory)),
-                Place::Root | Place::Nowhere => None,
+                Place::Root | Place::Unnamed | Place::Nowhere => None,
             };
         }
         false

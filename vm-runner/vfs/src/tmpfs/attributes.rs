@@ -52,7 +52,7 @@ impl Attributes {
 
     /// Applies everything but the size, which the content has taken by now.
     pub(super) fn apply(&mut self, change: &SetAttr, now: Timespec) {
-        let SetAttr { mode, uid, gid, size, atime, mtime } = *change;
+        let SetAttr { mode, uid, gid, size, atime, mtime, ctime } = *change;
         if size.is_some() {
             self.mtime = now;
         }
@@ -65,7 +65,7 @@ impl Attributes {
         self.gid = gid.unwrap_or(self.gid);
         self.atime = atime.map_or(self.atime, time);
         self.mtime = mtime.map_or(self.mtime, time);
-        self.ctime = now;
+        self.ctime = ctime.unwrap_or(now);
     }
 
     pub(super) fn get_xattr(&self, name: &[u8]) -> VfsResult<Vec<u8>> {
