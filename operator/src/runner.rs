@@ -32,6 +32,7 @@ use kube::{
     },
 };
 use lodge_crds::Workspace;
+use outlook::Obstacle;
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
@@ -59,6 +60,14 @@ pub enum Error {
 }
 
 impl Error {
+    fn obstacle(&self) -> Obstacle {
+        let is_refusal = match self {
+            Self::Apply(error) => error.is_refusal(),
+            Self::Stopping(_) | Self::NoAuthority | Self::Certificate(_) | Self::Teardown(_) => false,
+        };
+        Obstacle { is_refusal, message: self.to_string() }
+    }
+
     /// Name of the variant, for metrics.
     pub fn label(&self) -> &'static str {
         match self {
@@ -83,7 +92,7 @@ pub async fn reconcile(namespace: Arc<WatchedNamespace>, context: Arc<Context>) 
     if let Err(error) = &result {
         tracing::warn!(%error, namespace = namespace.name_any(), "could not reconcile the runners");
     }
-    let obstacle = result.as_ref().err().map(ToString::to_string);
+    let obstacle = result.as_ref().err().map(Error::obstacle);
     if context.outlook.set_obstacle(&namespace.name_any(), obstacle) {
         let workspaces = context.stores.workspaces_in(&namespace.name_any());
         context.workspaces_due.extend(

@@ -93,7 +93,7 @@ async fn advance(workspace: &Workspace, context: &Context) -> Result<Bound, Erro
     let validated = validate::validate(workspace, &references)?;
     let binding = bind::bind(workspace, push::known_epoch(workspace, context));
     let config = build::build(&validated, &binding);
-    let state = push::push(&validated, &binding, &config, workspace, context).await?;
+    let state = push::push(&validated, &binding, &config, context).await?;
     let has_references = !references.is_empty();
     Ok(Bound { binding, state, notes: validated.notes, has_references })
 }

@@ -15,20 +15,29 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub struct Outlook(Mutex<HashMap<String, Entry>>);
 
+/// What stands in the way of a namespace's runners.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// Whether somebody has to change something; if not, the operator goes on by itself.
+    pub is_refusal: bool,
+    /// What, for people.
+    pub message: String,
+}
+
 #[derive(Debug, Default)]
 struct Entry {
-    obstacle: Option<String>,
+    obstacle: Option<Obstacle>,
     idle_since: Option<Instant>,
 }
 
 impl Outlook {
     /// What stands in the way of a namespace's runners.
-    pub fn obstacle(&self, namespace: &str) -> Option<String> {
+    pub fn obstacle(&self, namespace: &str) -> Option<Obstacle> {
         self.lock().get(namespace)?.obstacle.clone()
     }
 
     /// Sets what stands in the way. Returns whether that is news.
-    pub fn set_obstacle(&self, namespace: &str, obstacle: Option<String>) -> bool {
+    pub fn set_obstacle(&self, namespace: &str, obstacle: Option<Obstacle>) -> bool {
         let mut entries = self.lock();
         if obstacle.is_none() && !entries.contains_key(namespace) {
             return false;

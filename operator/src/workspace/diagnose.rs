@@ -1,13 +1,16 @@
 //! Why a runner isn't connected, in words that lead somewhere. Reads what is watched; asks nobody.
 
 use super::error::RunnerMissing;
-use crate::{context::Context, runner::name::RunnerId};
+use crate::{
+    context::Context,
+    runner::{name::RunnerId, outlook::Obstacle},
+};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
-use lodge_crds::{Workspace, condition::reason};
+use lodge_crds::condition::reason;
 use std::time::Duration;
 
 /// Says why a runner isn't connected.
-pub(super) fn diagnose(_: &Workspace, runner: &RunnerId, away: Duration, context: &Context) -> RunnerMissing {
+pub(super) fn diagnose(runner: &RunnerId, away: Duration, context: &Context) -> RunnerMissing {
     let pod = context.stores.pod(&runner.namespace, &runner.pod);
     let obstacle = context.outlook.obstacle(&runner.namespace);
     let (reason, message) = explain(&runner.pod, obstacle, pod.as_deref(), context.roster.failure(runner));
@@ -16,12 +19,13 @@ pub(super) fn diagnose(_: &Workspace, runner: &RunnerId, away: Duration, context
 
 fn explain(
     name: &str,
-    obstacle: Option<String>,
+    obstacle: Option<Obstacle>,
     pod: Option<&Pod>,
     failure: Option<String>,
 ) -> (&'static str, String) {
     if let Some(obstacle) = obstacle {
-        return (reason::APPLY_REFUSED, format!("the runner can't be made: {obstacle}"));
+        let reason = if obstacle.is_refusal { reason::APPLY_REFUSED } else { reason::RUNNER_NOT_READY };
+        return (reason, format!("the runner can't be made: {}", obstacle.message));
     }
     let Some(pod) = pod else {
         return (reason::RUNNER_NOT_READY, format!("the runner's pod {name} is being made"));
@@ -68,7 +72,8 @@ mod tests {
 
     #[test]
     fn what_stands_in_the_way_of_a_runner_is_said() {
-        let (reason, message) = explain("lodge-runner-0", Some("quota".to_owned()), None, None);
+        let quota = Obstacle { is_refusal: true, message: "quota".to_owned() };
+        let (reason, message) = explain("lodge-runner-0", Some(quota), None, None);
         assert_eq!((reason, message.as_str()), (reason::APPLY_REFUSED, "the runner can't be made: quota"));
         assert_eq!(explain("lodge-runner-0", None, None, None).0, reason::RUNNER_NOT_READY);
         let unscheduled =

@@ -47,7 +47,7 @@ pub enum Error {
         /// What it asks for.
         what: &'static str,
     },
-    /// The runner can't be reached, and when that began isn't long ago or can be explained.
+    /// The runner isn't connected.
     #[error("{}", .0.message)]
     RunnerMissing(RunnerMissing),
     /// The runner broke off.
@@ -138,6 +138,9 @@ impl Error {
             Self::InvalidSpec { .. } => Verdict::Stalled(reason::INVALID_SPEC),
             Self::NotImplemented { .. } => Verdict::Stalled(NOT_IMPLEMENTED),
             Self::ReadReference { .. } => Verdict::Waiting(reason::BINDING),
+            Self::RunnerMissing(missing) if missing.reason == reason::APPLY_REFUSED => {
+                Verdict::Stalled(missing.reason)
+            }
             Self::RunnerMissing(missing) => Verdict::Waiting(missing.reason),
             Self::RunnerUnreachable { .. } => Verdict::Waiting(reason::RUNNER_UNREACHABLE),
             Self::RunnerRefused(problem) => refusal(problem),
@@ -169,7 +172,7 @@ impl Error {
             // The connection triggers a reconcile at once; this only keeps the message up to date.
             Self::RunnerMissing(missing) => {
                 let pause = backoff(failures, seconds(1), seconds(10));
-                Some(missing.grace_left.map_or(pause, |left| left + milliseconds(50)))
+                Some(missing.grace_left.map_or(pause, |left| pause.min(left + milliseconds(50))))
             }
             Self::RunnerUnreachable { .. } => Some(backoff(failures, milliseconds(250), seconds(10))),
             Self::CleanupPending { left, .. } => Some(backoff(failures, seconds(1), seconds(10)).min(*left)),

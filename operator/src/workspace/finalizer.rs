@@ -1,7 +1,7 @@
 //! The finalizer: it keeps a Workspace until its runner has let go of it.
 
 use super::Error;
-use crate::context::Context;
+use crate::{context::Context, store::WatchedWorkspace};
 use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams},
@@ -17,9 +17,15 @@ pub(super) async fn add(workspace: Arc<Workspace>, context: &Context) -> Result<
     }
     let mut finalizers = workspace.finalizers().to_vec();
     finalizers.push(WORKSPACE_FINALIZER.to_owned());
-    let updated = Arc::new(write(&workspace, &finalizers, context).await?);
-    context.ledger.wrote(Arc::clone(&updated));
-    Ok(updated)
+    match write(&workspace, &finalizers, context).await?.0 {
+        Ok(updated) => {
+            let updated = Arc::new(updated);
+            context.ledger.wrote(Arc::clone(&updated));
+            Ok(updated)
+        }
+        // Changed into something unreadable in the meantime: the watch brings it back as such.
+        Err(_) => Ok(workspace),
+    }
 }
 
 /// Removes the finalizer: the Workspace may go.
@@ -38,9 +44,13 @@ pub(super) fn has(workspace: &Workspace) -> bool {
     workspace.finalizers().iter().any(|name| name == WORKSPACE_FINALIZER)
 }
 
-async fn write(workspace: &Workspace, finalizers: &[String], context: &Context) -> Result<Workspace, Error> {
+async fn write(
+    workspace: &Workspace,
+    finalizers: &[String],
+    context: &Context,
+) -> Result<WatchedWorkspace, Error> {
     let namespace = workspace.namespace().unwrap_or_default();
-    let api: Api<Workspace> = Api::namespaced(context.client.clone(), &namespace);
+    let api: Api<WatchedWorkspace> = Api::namespaced(context.client.clone(), &namespace);
     // With the version that was read: a finalizer that somebody else adds in the meantime is not lost.
     let metadata = json!({ "finalizers": finalizers, "resourceVersion": workspace.resource_version() });
     let patch = Patch::Merge(json!({ "metadata": metadata }));

@@ -25,14 +25,13 @@ pub(super) async fn push(
     validated: &ValidatedWorkspace,
     binding: &Binding,
     prepared: &Prepared,
-    workspace: &Workspace,
     context: &Context,
 ) -> Result<WorkspaceState, Error> {
     let Placement { connection, state, pushed } = match context.roster.reach(&binding.runner, &validated.uid)
     {
         Reach::Here(placement) => *placement,
         Reach::Away(away) => {
-            return Err(Error::RunnerMissing(diagnose::diagnose(workspace, &binding.runner, away, context)));
+            return Err(Error::RunnerMissing(diagnose::diagnose(&binding.runner, away, context)));
         }
     };
     if let Some(state) = state

@@ -1,7 +1,7 @@
 //! Writes the status, if it changed and it is time to; and announces transitions.
 
 use super::{Bound, Error, status};
-use crate::{certificate::system::GATEWAY_SERVICE, context::Context};
+use crate::{certificate::system::GATEWAY_SERVICE, context::Context, store::WatchedWorkspace};
 use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams},
@@ -49,7 +49,9 @@ pub(super) async fn publish(
         Write::Now => {}
     }
     let written = write(workspace, &new, context).await?;
-    context.ledger.wrote(Arc::new(written));
+    if let Ok(written) = written.0 {
+        context.ledger.wrote(Arc::new(written));
+    }
     context.ledger.wrote_power(&uid, status::is_only_power(&old, &new));
     if let Some(news) = status::news(&old, &new) {
         context.announcer.announce(workspace, &news).await;
@@ -76,8 +78,8 @@ async fn write(
     workspace: &Workspace,
     status: &WorkspaceStatus,
     context: &Context,
-) -> Result<Workspace, Error> {
-    let api: Api<Workspace> =
+) -> Result<WatchedWorkspace, Error> {
+    let api: Api<WatchedWorkspace> =
         Api::namespaced(context.client.clone(), workspace.namespace().as_deref().unwrap_or_default());
     let patch = json!({
         "apiVersion": format!("{}/{}", label::GROUP, label::VERSION),

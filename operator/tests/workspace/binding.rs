@@ -1,0 +1,270 @@
+//! From a new Workspace to Ready.
+
+use crate::fixture::{ADA_UID, Fixture};
+use http::{Method, StatusCode};
+use kube::runtime::controller::Action;
+use operator::workspace::{Error, error_policy};
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
+
+#[tokio::test(start_paused = true)]
+async fn on_a_connected_runner_a_workspace_is_ready_after_two_writes_and_one_event() {
+    let mut fixture = Fixture::with_ada(json!({}));
+    fixture.connect_runner();
+    let action = fixture.reconcile().await.unwrap();
+    assert_eq!(action, Action::await_change());
+    let writes = fixture.api.take_writes();
+    assert_eq!(
+        writes,
+        [
+            "PATCH /apis/lodge.dev/v1alpha1/namespaces/team-a/workspaces/ada",
+            "PATCH /apis/lodge.dev/v1alpha1/namespaces/team-a/workspaces/ada/status",
+            "POST /apis/events.k8s.io/v1/namespaces/team-a/events",
+        ]
+    );
+    let ada = fixture.ada();
+    assert_eq!(ada.metadata.finalizers.unwrap(), ["lodge.dev/workspace"]);
+    let status = ada.status.unwrap();
+    assert_eq!(status.observed_generation, Some(1));
+    let runner = status.runner.unwrap();
+    assert_eq!((runner.name.as_str(), runner.epoch), ("lodge-runner-0", 1));
+    assert_eq!(
+        status.url.unwrap(),
+        "https://lodge-gateway.lodge-system.svc/v1/namespaces/team-a/workspaces/ada"
+    );
+    assert_eq!(fixture.condition("Ready").unwrap(), "True Bound: bound to lodge-runner-0");
+    assert_eq!(fixture.condition("Reconciling"), None);
+    assert_eq!(fixture.condition("Stalled"), None);
+    assert!(fixture.condition("Sleeping").unwrap().starts_with("True NeverWoken"));
+    assert_eq!(fixture.api.events(), ["Bound: bound to lodge-runner-0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_is_told_the_whole_spec_with_its_defaults() {
+    let mut fixture = Fixture::with_ada(json!({
+        "power": "Awake",
+        "idle": {"sleepAfter": "90s"},
+        "env": [{"name": "EDITOR", "value": "vi"}],
+        "limits": {"memory": "1Gi", "cpu": "500m", "processes": 7},
+        "mounts": [{"path": "/scratch", "tmpfs": {"size": "1Mi"}}],
+    }));
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    let config = fixture.runner.config(ADA_UID).unwrap();
+    assert_eq!((config.namespace.as_str(), config.name.as_str()), ("team-a", "ada"));
+    assert_eq!((config.generation, config.epoch), (1, 1));
+    assert_eq!(config.power, vm_api::PowerIntent::Awake);
+    assert_eq!(config.software[0].name, "common");
+    assert_eq!(config.env, [vm_api::EnvVar::new("EDITOR", "vi")]);
+    assert_eq!(config.user.home, "/home/agent");
+    assert_eq!(config.idle.sleep_after_ms, Some(90_000));
+    assert_eq!(
+        (config.limits.memory_bytes, config.limits.cpu_millis, config.limits.processes),
+        (1 << 30, 500, 7)
+    );
+    assert_eq!(config.limits.open_files, 1024);
+    assert_eq!(
+        config.mounts[0].source,
+        vm_api::MountSource::Tmpfs(vm_api::TmpfsMount { size_bytes: 1 << 20 })
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_written_or_told_when_nothing_changed() {
+    let mut fixture = Fixture::with_ada(json!({}));
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    fixture.api.take_writes();
+    for _ in 0..3 {
+        fixture.reconcile().await.unwrap();
+    }
+    assert_eq!(fixture.api.take_writes(), [""; 0]);
+    assert_eq!(fixture.runner.puts(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reconcile_that_sees_an_old_object_neither_writes_nor_announces_again() {
+    let mut fixture = Fixture::with_ada(json!({}));
+    fixture.connect_runner();
+    fixture.reconcile_with_stale_stores().await.unwrap();
+    fixture.api.take_writes();
+    fixture.reconcile_with_stale_stores().await.unwrap();
+    assert_eq!(fixture.api.take_writes(), [""; 0]);
+    fixture.sync();
+    assert_eq!(fixture.api.events().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_spec_is_told_at_once_and_observed() {
+    let mut fixture = Fixture::with_ada(json!({}));
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    fixture.put_ada(json!({"env": [{"name": "A", "value": "1"}]}));
+    fixture.reconcile().await.unwrap();
+    assert_eq!(fixture.runner.config(ADA_UID).unwrap().generation, 2);
+    let status = fixture.ada().status.unwrap();
+    assert_eq!(status.observed_generation, Some(2));
+    assert_eq!(status.runner.unwrap().epoch, 1, "the binding is the same");
+    assert_eq!(fixture.api.events().len(), 1, "staying bound is no transition");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_that_comes_back_is_told_everything_again_without_a_write() {
+    let mut fixture = Fixture::with_ada(json!({}));
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    fixture.api.take_writes();
+    fixture.disconnect_runner();
+    fixture.pass(Duration::from_secs(2)).await;
+    fixture.reconcile().await.unwrap_err();
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    assert_eq!(fixture.runner.puts(), 2);
+    assert_eq!(fixture.api.take_writes(), [""; 0], "a restart within the time of grace changes nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_that_stays_away_makes_the_workspace_not_ready_and_is_tried_again() {
+    let mut fixture = Fixture::with_ada(json!({}));
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    fixture.api.put(
+        "/api/v1/namespaces/team-a/pods/lodge-runner-0",
+        json!({"metadata": {"name": "lodge-runner-0", "namespace": "team-a"}, "status": {"podIP": "10.0.0.9"}}),
+    );
+    fixture.disconnect_runner();
+    fixture.pass(Duration::from_secs(11)).await;
+    let error = fixture.reconcile().await.unwrap_err();
+    assert!(error.retry(0).unwrap() <= Duration::from_secs(1));
+    assert_eq!(fixture.condition("Ready").unwrap(), "False RunnerUnreachable: connection refused");
+    assert!(fixture.condition("Reconciling").unwrap().starts_with("True RunnerUnreachable"));
+    let status = fixture.ada().status.unwrap();
+    assert_eq!(status.runner.unwrap().epoch, 1, "the binding stands");
+    fixture.reconcile().await.unwrap_err();
+    assert_eq!(fixture.api.events().len(), 2, "{:?}", fixture.api.events());
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    assert_eq!(fixture.condition("Ready").unwrap(), "True Bound: bound to lodge-runner-0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_that_does_not_answer_is_told_again_and_the_condition_says_so() {
+    let mut fixture = Fixture::with_ada(json!({}));
+    fixture.connect_runner();
+    fixture.runner.hang(true);
+    let error = fixture.reconcile().await.unwrap_err();
+    assert!(matches!(error, Error::RunnerUnreachable { .. }), "{error}");
+    assert!(error.retry(0).is_some());
+    assert!(fixture.condition("Ready").unwrap().contains("did not answer within 10 s"));
+    fixture.runner.hang(false);
+    fixture.reconcile().await.unwrap();
+    assert!(fixture.condition("Ready").unwrap().starts_with("True"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_operator_does_not_take_ready_workspaces_for_lost() {
+    let mut fixture = Fixture::with_ada(json!({}));
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    let mut next = Fixture::new(&[]);
+    next.api.put(crate::fixture::ADA, fixture.api.get(crate::fixture::ADA).unwrap());
+    next.api.take_writes();
+    next.reconcile().await.unwrap_err();
+    assert_eq!(next.api.take_writes(), [""; 0]);
+    assert!(next.condition("Ready").unwrap().starts_with("True"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_epoch_grows_when_the_workspace_moves_to_another_runner() {
+    let mut fixture = Fixture::with_ada(json!({}));
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    let mut object = fixture.api.get(crate::fixture::ADA).unwrap();
+    object["status"]["runner"] = json!({"name": "lodge-runner-7", "epoch": 4});
+    fixture.api.put(crate::fixture::ADA, object);
+    fixture.reconcile().await.unwrap();
+    let runner = fixture.ada().status.unwrap().runner.unwrap();
+    assert_eq!((runner.name.as_str(), runner.epoch), ("lodge-runner-0", 5));
+    assert_eq!(fixture.runner.config(ADA_UID).unwrap().epoch, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_package_stalls_the_workspace_and_is_named() {
+    let mut fixture = Fixture::with_ada(json!({"software": [{"name": "common"}, {"name": "nope"}]}));
+    fixture.connect_runner();
+    let error = fixture.reconcile().await.unwrap_err();
+    assert!(error.retry(0).is_some(), "a new image of the runner may have it");
+    let stalled = fixture.condition("Stalled").unwrap();
+    assert!(
+        stalled.starts_with("True SoftwareUnknown: spec.software[1].name: there is no package \"nope\""),
+        "{stalled}"
+    );
+    assert!(fixture.condition("Ready").unwrap().starts_with("False SoftwareUnknown"));
+    assert_eq!(fixture.condition("Reconciling"), None);
+    fixture.put_ada(json!({"software": [{"name": "common"}]}));
+    fixture.reconcile().await.unwrap();
+    assert_eq!(fixture.condition("Stalled"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_implemented_yet_is_refused_by_name() {
+    let mut fixture = Fixture::with_ada(json!({
+        "software": [{"name": "common"}, {"name": "left-pad", "npm": {"name": "left-pad", "version": "1.3.0"}}],
+    }));
+    fixture.connect_runner();
+    let error = fixture.reconcile().await.unwrap_err();
+    assert_eq!(error.retry(0), None);
+    let stalled = fixture.condition("Stalled").unwrap();
+    assert!(stalled.starts_with("True NotImplemented: spec.software[1].npm"), "{stalled}");
+    assert_eq!(fixture.runner.puts(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spec_that_cannot_be_read_stalls_the_workspace_and_blinds_nobody() {
+    let mut fixture = Fixture::with_ada(json!({"idle": {"sleepAfter": "a while"}}));
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    let status = fixture.api.get(crate::fixture::ADA).unwrap()["status"].clone();
+    let stalled =
+        status["conditions"].as_array().unwrap().iter().find(|condition| condition["type"] == "Stalled");
+    let stalled = stalled.unwrap();
+    assert_eq!(stalled["reason"], "InvalidSpec");
+    assert!(stalled["message"].as_str().unwrap().contains("a while"), "{stalled}");
+    fixture.api.take_writes();
+    fixture.reconcile().await.unwrap();
+    assert_eq!(fixture.api.take_writes(), [""; 0]);
+    fixture.put_ada(json!({"idle": {"sleepAfter": "1h"}}));
+    fixture.reconcile().await.unwrap();
+    assert!(fixture.condition("Ready").unwrap().starts_with("True"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_write_is_tried_again_and_pauses_grow() {
+    let mut fixture = Fixture::with_ada(json!({}));
+    fixture.connect_runner();
+    fixture.api.fail(Method::PATCH, "/status", StatusCode::INTERNAL_SERVER_ERROR, 2);
+    let mut pauses = Vec::new();
+    for _ in 0..2 {
+        let error = fixture.reconcile().await.unwrap_err();
+        assert!(matches!(error, Error::UpdateStatus(_)), "{error}");
+        let watched = fixture.context.stores.workspaces.state().remove(0);
+        pauses.push(error_policy(watched, &error, Arc::clone(&fixture.context)));
+    }
+    assert_eq!(pauses, [200, 400].map(|pause| Action::requeue(Duration::from_millis(pause))));
+    fixture.reconcile().await.unwrap();
+    assert!(fixture.condition("Ready").unwrap().starts_with("True"));
+    assert_eq!(fixture.api.events().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_finalizer_that_somebody_adds_in_the_meantime_is_not_lost() {
+    let mut fixture = Fixture::with_ada(json!({}));
+    fixture.connect_runner();
+    let mut object = fixture.api.get(crate::fixture::ADA).unwrap();
+    object["metadata"]["finalizers"] = json!(["example.com/backup"]);
+    fixture.api.put(crate::fixture::ADA, object);
+    let error = fixture.reconcile_with_stale_stores().await.unwrap_err();
+    assert!(matches!(error, Error::Finalizer(_)), "{error}");
+    fixture.reconcile().await.unwrap();
+    assert_eq!(fixture.ada().metadata.finalizers.unwrap(), ["example.com/backup", "lodge.dev/workspace"]);
+}

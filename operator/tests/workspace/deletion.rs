@@ -1,0 +1,121 @@
+//! Deleting a Workspace: its runner lets go, or it is abandoned loudly; it never hangs.
+
+use crate::fixture::{ADA, ADA_UID, Fixture, STATEFUL_SET};
+use operator::workspace::Error;
+use serde_json::json;
+use std::time::Duration;
+
+async fn bound() -> Fixture {
+    let mut fixture = Fixture::with_ada(json!({}));
+    fixture.reconcile_runners().await.unwrap();
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    fixture.api.take_writes();
+    fixture
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_removes_the_workspace_and_the_finalizer_goes() {
+    let mut fixture = bound().await;
+    fixture.delete_ada();
+    fixture.reconcile().await.unwrap();
+    assert_eq!(fixture.runner.deletes(), [(ADA_UID.to_owned(), 1)]);
+    assert!(fixture.api.get(ADA).is_none());
+    assert_eq!(fixture.api.take_writes().len(), 1, "only the finalizer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workspace_that_was_never_bound_goes_at_once() {
+    let mut fixture = Fixture::with_ada(json!({}));
+    fixture.reconcile().await.unwrap_err();
+    fixture.delete_ada();
+    fixture.reconcile().await.unwrap();
+    assert!(fixture.api.get(ADA).is_none());
+    assert!(fixture.api.events().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_that_is_away_is_waited_for_until_the_deadline_and_then_abandoned_loudly() {
+    let mut fixture = bound().await;
+    fixture.disconnect_runner();
+    fixture.delete_ada();
+    let error = fixture.reconcile().await.unwrap_err();
+    assert!(matches!(error, Error::CleanupPending { .. }), "{error}");
+    assert!(error.retry(20).unwrap() <= Duration::from_secs(10));
+    let ready = fixture.condition("Ready").unwrap();
+    assert!(ready.starts_with("False Deleting: waiting for the runner lodge-runner-0"), "{ready}");
+    fixture.api.take_writes();
+    fixture.pass(Duration::from_secs(60)).await;
+    fixture.reconcile().await.unwrap_err();
+    assert_eq!(fixture.api.take_writes(), [""; 0], "waiting writes nothing");
+    fixture.pass(Duration::from_secs(61)).await;
+    fixture.reconcile().await.unwrap();
+    assert!(fixture.api.get(ADA).is_none());
+    let events = fixture.api.events();
+    let last = events.iter().find(|event| event.starts_with("CleanupAbandoned"));
+    assert!(last.unwrap().contains("the deadline has passed"), "{events:?}");
+    assert!(
+        fixture.context.metrics.expose().contains("cleanups_abandoned_total{reason=\"deadline_exceeded\"} 1")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_that_comes_back_in_time_removes_the_workspace() {
+    let mut fixture = bound().await;
+    fixture.runner.hang(true);
+    fixture.delete_ada();
+    fixture.reconcile().await.unwrap_err();
+    fixture.runner.hang(false);
+    fixture.reconcile().await.unwrap();
+    assert_eq!(fixture.runner.deletes().len(), 1);
+    assert!(!fixture.api.events().iter().any(|event| event.starts_with("CleanupAbandoned")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_that_does_not_exist_any_more_is_not_waited_for() {
+    let mut fixture = bound().await;
+    fixture.disconnect_runner();
+    fixture.api.remove(STATEFUL_SET);
+    fixture.delete_ada();
+    fixture.reconcile().await.unwrap();
+    assert!(fixture.api.get(ADA).is_none());
+    assert!(fixture.api.events().iter().any(|event| event.contains("doesn't exist any more")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_is_being_deleted_is_never_held_up() {
+    let mut fixture = bound().await;
+    fixture.disconnect_runner();
+    let deleted = json!({"metadata": {"name": "team-a", "deletionTimestamp": "2027-01-15T08:00:00Z"}});
+    fixture.api.put("/api/v1/namespaces/team-a", deleted);
+    fixture.delete_ada();
+    fixture.reconcile().await.unwrap();
+    assert!(fixture.api.get(ADA).is_none());
+    fixture.api.take_writes();
+    fixture.reconcile_runners().await.unwrap();
+    assert_eq!(fixture.api.take_writes(), [""; 0], "Kubernetes removes the rest");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_can_end_the_wait() {
+    let mut fixture = bound().await;
+    fixture.disconnect_runner();
+    fixture.delete_ada();
+    fixture.reconcile().await.unwrap_err();
+    let mut object = fixture.api.get(ADA).unwrap();
+    object["metadata"]["annotations"] = json!({"lodge.dev/abandon-data": "true"});
+    fixture.api.put(ADA, object);
+    fixture.reconcile().await.unwrap();
+    assert!(fixture.api.get(ADA).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workspace_that_cannot_be_read_can_be_deleted() {
+    let mut fixture = bound().await;
+    fixture.put_ada(json!({"idle": {"sleepAfter": "a while"}}));
+    fixture.reconcile().await.unwrap();
+    fixture.delete_ada();
+    fixture.reconcile().await.unwrap();
+    assert!(fixture.api.get(ADA).is_none());
+    assert_eq!(fixture.runner.deletes().len(), 1);
+}

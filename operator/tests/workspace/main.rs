@@ -1,0 +1,16 @@
+//! Reconciles against an API server and a runner in memory: what is written, what is told, and what is said about it.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+mod binding;
+mod deletion;
+mod references;
+mod runners;
+mod status;
+
+#[path = "../support/api_server.rs"]
+mod api_server;
+#[path = "../support/fixture.rs"]
+mod fixture;
+#[path = "../support/in_memory_runner.rs"]
+mod in_memory_runner;

@@ -1,0 +1,129 @@
+//! Secrets and ConfigMaps that a spec names.
+
+use crate::fixture::{ADA_UID, Fixture};
+use operator::workspace::Error;
+use serde_json::json;
+use std::time::Duration;
+
+const SECRET: &str = "/api/v1/namespaces/team-a/secrets/s";
+const CONFIG_MAP: &str = "/api/v1/namespaces/team-a/configmaps/c";
+
+fn with_secret() -> Fixture {
+    let fixture = Fixture::with_ada(json!({
+        "env": [
+            {"name": "EDITOR", "value": "vi"},
+            {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+        ],
+    }));
+    fixture.connect_runner();
+    fixture
+}
+
+fn put_secret(fixture: &Fixture, key: &str, base64: &str) {
+    fixture.api.put(SECRET, json!({"metadata": {"name": "s", "namespace": "team-a"}, "data": {key: base64}}));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_secret_stalls_the_workspace_and_says_what_to_do() {
+    let mut fixture = with_secret();
+    let error = fixture.reconcile().await.unwrap_err();
+    assert_eq!(error.retry(0), Some(Duration::from_secs(2)));
+    assert_eq!(error.retry(9), Some(Duration::from_secs(30)));
+    assert_eq!(
+        fixture.condition("Ready").unwrap(),
+        "False SecretMissing: spec.env[1].valueFrom.secretKeyRef: Secret \"s\" doesn't exist in this namespace: create \
+         it, or set optional: true"
+    );
+    assert!(fixture.condition("Stalled").unwrap().starts_with("True SecretMissing"));
+    fixture.reconcile().await.unwrap_err();
+    assert_eq!(fixture.api.events().len(), 1, "once per transition");
+
+    put_secret(&fixture, "other", "eA==");
+    fixture.reconcile().await.unwrap_err();
+    assert!(fixture.condition("Ready").unwrap().contains("Secret \"s\" has no key \"k\""));
+
+    put_secret(&fixture, "k", "aHVudGVyMg==");
+    fixture.reconcile().await.unwrap();
+    assert_eq!(fixture.runner.config(ADA_UID).unwrap().env[1].value, "hunter2");
+    assert!(fixture.condition("Ready").unwrap().starts_with("True"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edited_secret_is_read_again_and_told_without_a_write() {
+    let mut fixture = with_secret();
+    put_secret(&fixture, "k", "aHVudGVyMg==");
+    let action = fixture.reconcile().await.unwrap();
+    assert_eq!(action, kube::runtime::controller::Action::requeue(Duration::from_secs(60)));
+    fixture.api.take_writes();
+    fixture.reconcile().await.unwrap();
+    assert_eq!(fixture.runner.puts(), 1);
+    put_secret(&fixture, "k", "aHVudGVyMw==");
+    fixture.reconcile().await.unwrap();
+    assert_eq!(fixture.runner.config(ADA_UID).unwrap().env[1].value, "hunter3");
+    assert_eq!(fixture.api.take_writes(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_never_gets_into_the_status_or_an_event() {
+    let mut fixture = with_secret();
+    put_secret(&fixture, "k", "aHVudGVyMg==");
+    fixture.reconcile().await.unwrap();
+    let config = format!("{:?}", fixture.runner.config(ADA_UID).unwrap());
+    for text in
+        [fixture.api.get(crate::fixture::ADA).unwrap().to_string(), fixture.api.events().join(" "), config]
+    {
+        assert!(!text.contains("hunter2") && !text.contains("aHVudGVyMg"), "{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_optional_may_be_missing() {
+    let mut fixture = Fixture::with_ada(json!({
+        "env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "c", "key": "k", "optional": true}}}],
+        "mounts": [{"path": "/config", "configMap": {"name": "c", "optional": true}}],
+    }));
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    let config = fixture.runner.config(ADA_UID).unwrap();
+    assert!(config.env.is_empty());
+    assert_eq!(config.mounts[0].source, vm_api::MountSource::Files(vm_api::FilesMount::default()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_config_map_becomes_files_and_its_missing_keys_are_named() {
+    let mut fixture = Fixture::with_ada(json!({
+        "mounts": [{"path": "/config", "configMap": {"name": "c", "items": [{"key": "a", "file": "b.txt"}, {"key": "z"}]}}],
+    }));
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap_err();
+    assert!(
+        fixture
+            .condition("Ready")
+            .unwrap()
+            .starts_with("False ConfigMapMissing: spec.mounts[0].configMap.name")
+    );
+    let metadata = json!({"name": "c", "namespace": "team-a"});
+    fixture.api.put(CONFIG_MAP, json!({"metadata": metadata, "data": {"a": "text"}}));
+    fixture.reconcile().await.unwrap_err();
+    let ready = fixture.condition("Ready").unwrap();
+    assert!(ready.contains("spec.mounts[0].configMap.items[1].key") && ready.contains("\"z\""), "{ready}");
+    fixture
+        .api
+        .put(CONFIG_MAP, json!({"metadata": metadata, "data": {"a": "text"}, "binaryData": {"z": "/w=="}}));
+    fixture.reconcile().await.unwrap();
+    let config = fixture.runner.config(ADA_UID).unwrap();
+    assert!(config.mounts[0].read_only);
+    let vm_api::MountSource::Files(files) = &config.mounts[0].source else { panic!("{config:?}") };
+    let entries: Vec<_> =
+        files.entries.iter().map(|entry| (entry.path.as_str(), entry.content_base64.as_bytes())).collect();
+    assert_eq!(entries, [("b.txt", b"text".as_slice()), ("z", b"\xff".as_slice())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_that_is_no_text_cannot_be_a_variable() {
+    let mut fixture = with_secret();
+    put_secret(&fixture, "k", "/w==");
+    let error = fixture.reconcile().await.unwrap_err();
+    assert!(matches!(error, Error::InvalidSpec { .. }), "{error}");
+    assert!(fixture.condition("Stalled").unwrap().contains("mount it as a file instead"));
+}

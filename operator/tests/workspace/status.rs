@@ -1,0 +1,184 @@
+//! What the status says about power, storage and time.
+
+use crate::{
+    fixture::{ADA_UID, Fixture},
+    in_memory_runner::state,
+};
+use kube::runtime::controller::Action;
+use lodge_crds::ObservedPower;
+use serde_json::json;
+use std::time::Duration;
+use vm_api::{Power, SleepReason, Usage, WorkspaceState};
+
+async fn bound() -> Fixture {
+    let mut fixture = Fixture::with_ada(json!({}));
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    fixture.api.take_writes();
+    fixture
+}
+
+/// The runner tells that something changed.
+fn tell(fixture: &Fixture, change: impl FnOnce(&mut WorkspaceState)) {
+    let mut state = state(ADA_UID, &fixture.runner.config(ADA_UID).unwrap());
+    change(&mut state);
+    fixture.context.roster.observe(&fixture.runner_id(), state);
+}
+
+fn awake(state: &mut WorkspaceState) {
+    state.power = Power::Awake;
+    state.sleep = None;
+}
+
+fn idle(state: &mut WorkspaceState) {
+    state.sleep = Some(SleepReason::Idle);
+}
+
+#[tokio::test(start_paused = true)]
+async fn power_is_written_once_it_has_settled_and_then_seldom() {
+    let mut fixture = bound().await;
+    tell(&fixture, awake);
+    assert_eq!(fixture.reconcile().await.unwrap(), Action::requeue(Duration::from_secs(1)));
+    assert_eq!(fixture.api.take_writes(), [""; 0]);
+    fixture.pass(Duration::from_secs(1)).await;
+    assert_eq!(fixture.reconcile().await.unwrap(), Action::await_change());
+    assert_eq!(fixture.api.take_writes().len(), 1);
+    assert_eq!(fixture.ada().status.unwrap().power, Some(ObservedPower::Awake));
+
+    tell(&fixture, idle);
+    fixture.pass(Duration::from_secs(5)).await;
+    assert_eq!(fixture.reconcile().await.unwrap(), Action::requeue(Duration::from_secs(25)));
+    fixture.pass(Duration::from_secs(25)).await;
+    fixture.reconcile().await.unwrap();
+    assert_eq!(fixture.api.take_writes().len(), 1);
+    let status = fixture.ada().status.unwrap();
+    assert_eq!(status.power, Some(ObservedPower::Asleep));
+    assert!(status.idle_since.is_some());
+    assert!(fixture.condition("Sleeping").unwrap().starts_with("True Idle"));
+    assert!(fixture.condition("Ready").unwrap().starts_with("True"), "asleep is ready");
+    assert_eq!(fixture.api.events().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn power_that_goes_back_and_forth_is_not_written_at_all() {
+    let mut fixture = bound().await;
+    tell(&fixture, awake);
+    fixture.reconcile().await.unwrap();
+    tell(&fixture, |_| {});
+    assert_eq!(fixture.reconcile().await.unwrap(), Action::await_change());
+    fixture.pass(Duration::from_secs(60)).await;
+    fixture.reconcile().await.unwrap();
+    assert_eq!(fixture.api.take_writes(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn usage_is_written_only_when_it_changed_much() {
+    let mut fixture = bound().await;
+    let usage = |memory_bytes| Some(Usage { memory_bytes, ..Usage::default() });
+    tell(&fixture, |state| {
+        awake(state);
+        state.usage = usage(100 << 20);
+    });
+    fixture.reconcile().await.unwrap();
+    fixture.pass(Duration::from_secs(60)).await;
+    fixture.reconcile().await.unwrap();
+    assert_eq!(fixture.api.take_writes().len(), 1);
+    tell(&fixture, |state| {
+        awake(state);
+        state.usage = usage(110 << 20);
+    });
+    fixture.pass(Duration::from_secs(60)).await;
+    assert_eq!(fixture.reconcile().await.unwrap(), Action::await_change());
+    assert_eq!(fixture.api.take_writes(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_needed_restart_is_said_at_once_with_the_fields_that_need_it() {
+    let mut fixture = bound().await;
+    tell(&fixture, |state| {
+        awake(state);
+        state.restart_required = vec!["spec.software".to_owned()];
+    });
+    fixture.reconcile().await.unwrap();
+    assert_eq!(
+        fixture.condition("RestartRequired").unwrap(),
+        "True SpecChanged: takes effect at the next boot: spec.software"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vm_that_does_not_boot_stalls_the_workspace_with_its_last_words() {
+    let mut fixture = bound().await;
+    tell(&fixture, |state| {
+        state.sleep = Some(SleepReason::BootFailed);
+        state.message = Some("no memory".to_owned());
+    });
+    fixture.reconcile().await.unwrap();
+    assert!(
+        fixture.condition("Ready").unwrap().starts_with("False BootFailed: the VM doesn't boot: no memory")
+    );
+    assert!(fixture.condition("Stalled").is_some());
+    tell(&fixture, awake);
+    fixture.reconcile().await.unwrap();
+    assert!(fixture.condition("Ready").unwrap().starts_with("True"));
+    assert_eq!(fixture.condition("Stalled"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn storage_that_lives_in_memory_is_said_to() {
+    let fixture = bound().await;
+    let storage = fixture.condition("StoragePersistent").unwrap();
+    assert!(
+        storage.starts_with("False MemoryOnly") && storage.contains("lost when the VM process ends"),
+        "{storage}"
+    );
+    let mut fixture = Fixture::with_ada(json!({"storage": {"type": "Ephemeral"}}));
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    assert!(fixture.condition("StoragePersistent").unwrap().starts_with("False Ephemeral"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_condition_keeps_the_time_of_its_transition_while_its_status_stays() {
+    let mut fixture = bound().await;
+    let time = |fixture: &Fixture, kind: &str| {
+        let conditions = fixture.ada().status.unwrap().conditions;
+        let condition = conditions.into_iter().find(|condition| condition.type_ == kind).unwrap();
+        (condition.last_transition_time, condition.observed_generation)
+    };
+    let (first, generation) = time(&fixture, "Ready");
+    assert_eq!(generation, Some(1));
+    fixture.pass(Duration::from_secs(60)).await;
+    fixture.put_ada(json!({"power": "Asleep"}));
+    fixture.reconcile().await.unwrap();
+    assert_eq!(time(&fixture, "Ready"), (first.clone(), Some(2)));
+    fixture.put_ada(json!({"software": [{"name": "nope"}]}));
+    fixture.reconcile().await.unwrap_err();
+    let (third, generation) = time(&fixture, "Ready");
+    assert!(third > first);
+    assert_eq!(generation, Some(3));
+    assert_eq!(
+        time(&fixture, "StoragePersistent"),
+        (first, Some(2)),
+        "what was not looked at is as old as it is"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn parts_of_the_spec_without_an_effect_are_named() {
+    let mut fixture =
+        Fixture::with_ada(json!({"network": {"egress": {"allow": [{"host": "api.anthropic.com"}]}}}));
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    assert!(fixture.condition("Ready").unwrap().contains("spec.network.egress has no effect yet"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_url_is_the_gateways_address_if_there_is_one() {
+    let mut fixture = Fixture::new(&["--gateway-address=https://lodge.example.com/"]);
+    fixture.put_ada(json!({}));
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    let url = fixture.ada().status.unwrap().url.unwrap();
+    assert_eq!(url, "https://lodge.example.com/v1/namespaces/team-a/workspaces/ada");
+}
