@@ -1,5 +1,8 @@
 //! One line per request: who did what to which workspace, and what came of it. Never a body, a path in the guest, a
-//! command, or a token.
+//! command, or a token. The same record counts the request in the metrics.
+//!
+//! A record is written when it is dropped, so that there is a line however a request ends; also when the client leaves
+//! before there is an answer.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,17 +11,25 @@ use std::time::Instant;
 use http::{HeaderValue, StatusCode};
 
 use crate::body::Ending;
+use crate::metrics::Metrics;
 use crate::route::{Action, Call};
 use crate::user::User;
 
-/// What is known about a request when its answer begins.
+/// The client left before there was an answer. Not a status of HTTP; what proxies have for it.
+const CLIENT_LEFT: u16 = 499;
+
+/// What is known about a request.
 #[derive(Debug)]
 pub(crate) struct Record {
+    metrics: Arc<Metrics>,
     began: Instant,
     client: IpAddr,
     request_id: HeaderValue,
     user: Option<Arc<User>>,
     target: Option<Target>,
+    status: Option<StatusCode>,
+    code: Option<String>,
+    ending: Ending,
 }
 
 #[derive(Debug)]
@@ -29,8 +40,19 @@ struct Target {
 }
 
 impl Record {
-    pub(crate) fn new(client: IpAddr, request_id: HeaderValue) -> Self {
-        Self { began: Instant::now(), client, request_id, user: None, target: None }
+    pub(crate) fn new(metrics: Arc<Metrics>, client: IpAddr, request_id: HeaderValue) -> Self {
+        metrics.requests_in_flight.inc();
+        Self {
+            metrics,
+            began: Instant::now(),
+            client,
+            request_id,
+            user: None,
+            target: None,
+            status: None,
+            code: None,
+            ending: Ending::default(),
+        }
     }
 
     pub(crate) fn set_target(&mut self, call: &Call<'_>) {
@@ -42,17 +64,26 @@ impl Record {
         self.user = Some(user);
     }
 
-    /// Area and verb, for metrics.
-    pub(crate) fn labels(&self) -> (&'static str, &'static str) {
-        self.target
-            .as_ref()
-            .map_or(("none", "none"), |target| (target.action.subresource(), target.action.verb()))
+    pub(crate) fn set_answer(&mut self, status: StatusCode, code: Option<String>) {
+        self.status = Some(status);
+        self.code = code;
     }
 
-    /// Writes the line.
-    pub(crate) fn write(&self, status: StatusCode, code: Option<&str>, ending: Ending) {
-        let (subresource, verb) = self.labels();
-        let Ending { bytes, is_complete } = ending;
+    pub(crate) fn set_ending(&mut self, ending: Ending) {
+        self.ending = ending;
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let (subresource, verb) = self
+            .target
+            .as_ref()
+            .map_or(("none", "none"), |target| (target.action.subresource(), target.action.verb()));
+        let status = self.status.map_or(CLIENT_LEFT, |status| status.as_u16());
+        let Ending { bytes, is_complete } = self.ending;
+        self.metrics.requests_in_flight.dec();
+        self.metrics.request(subresource, verb, status);
         tracing::info!(
             target: "audit",
             user = self.user.as_ref().map(|user| user.name.as_str()),
@@ -60,8 +91,8 @@ impl Record {
             subresource,
             namespace = self.target.as_ref().map(|target| &*target.namespace),
             workspace = self.target.as_ref().map(|target| &*target.name),
-            status = status.as_u16(),
-            code,
+            status,
+            code = self.code.as_deref(),
             duration_ms = self.began.elapsed().as_secs_f64() * 1_000.0,
             bytes,
             complete = is_complete,

@@ -232,7 +232,7 @@ pub(crate) struct Observed<B, F: FnOnce(Ending)> {
 }
 
 /// How an answer's body ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ending {
     /// Bytes handed to the client's connection.
     pub(crate) bytes: u64,

@@ -1,15 +1,15 @@
 //! Delivers a call to its workspace: looks where it is, waits until it is there, hands the request over, and does so again
 //! while the runner says "not yet". All within one deadline.
 //!
-//! A request is handed over again only if the runner certainly did not begin with it: it could not be reached, or it
-//! answered that it does not have the workspace (yet).
+//! A request is handed over again only if the runner certainly did not begin with it (it could not be reached, or it
+//! answered that it does not have the workspace yet), or if it only reads.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
@@ -158,7 +158,7 @@ impl Postman {
             Ok(response) => self.judge(response).await,
             Err(error) => match source.failure() {
                 Some(failure) => Err(unreadable(failure)),
-                None => not_answered(call, error),
+                None => not_answered(call, &parts.method, error),
             },
         }
     }
@@ -222,16 +222,14 @@ fn runner_uri(uid: &str, area: &str, query: Option<&str>) -> Result<Uri, Refusal
 }
 
 /// What becomes of a call that brought no answer.
-fn not_answered(call: &Call<'_>, error: forward::Error) -> Result<Attempt, Refusal> {
+fn not_answered(call: &Call<'_>, method: &Method, error: forward::Error) -> Result<Attempt, Refusal> {
     match error {
         forward::Error::NotSent(_) | forward::Error::Name(_) => Ok(Attempt::NotYet(Obstacle::NotSent(error))),
+        // What only reads can be asked for twice.
+        forward::Error::Broken(_) if method.is_safe() => Ok(Attempt::NotYet(Obstacle::NotSent(error))),
         forward::Error::Broken(_) => {
-            tracing::warn!(
-                namespace = call.namespace,
-                workspace = call.name,
-                error = &error as &dyn std::error::Error,
-                "a request broke off"
-            );
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(namespace = call.namespace, workspace = call.name, error, "a request broke off");
             Err(broken(call, "the connection to its runner broke"))
         }
     }

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::header::HOST;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{Request, Response, Uri};
+use http::{HeaderValue, Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::client::legacy::{self, Client};
@@ -50,7 +51,7 @@ pub(crate) enum Error {
     Broken(#[source] legacy::Error),
     /// The runner's name cannot be part of a URI; it is not one that Kubernetes gives.
     #[error("the runner's name cannot be used: {0}")]
-    Name(#[from] http::Error),
+    Name(#[source] http::Error),
 }
 
 /// Sends requests to runners.
@@ -82,7 +83,11 @@ impl Forwarder {
         runner: &RunnerEntry,
         mut request: Request<OutboundBody>,
     ) -> Result<Response<Incoming>, Error> {
-        *request.uri_mut() = uri(runner, request.uri().path_and_query().cloned())?;
+        *request.uri_mut() = uri(runner, request.uri().path_and_query().cloned()).map_err(Error::Name)?;
+        request.headers_mut().insert(
+            HOST,
+            HeaderValue::try_from(server_name(runner)).map_err(|error| Error::Name(error.into()))?,
+        );
         *request.version_mut() = http::Version::HTTP_11;
         self.client
             .request(request)

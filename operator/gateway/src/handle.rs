@@ -62,18 +62,18 @@ impl Handler {
     /// Answers a request. Never fails: what goes wrong is an answer too.
     pub(crate) async fn handle(&self, mut request: Request<Incoming>, peer: &Peer) -> Response<ResponseBody> {
         let request_id = header::request_id(request.headers()).unwrap_or_else(|| self.request_ids.next());
-        let mut record = Record::new(peer.address, request_id.clone());
+        let mut record = Record::new(self.metrics.clone(), peer.address, request_id.clone());
         let path = request.uri().path().to_owned();
         let Ok(slot) = self.slots.clone().try_acquire_owned() else {
             let refusal = too_many_requests().with_instance(&path);
-            return self.tell(Err(refusal), record, request_id, None);
+            return tell(Err(refusal), record, &request_id, None);
         };
         let outcome = self.answer(&mut request, &path, peer, &mut record, &request_id).await;
         let outcome = match outcome {
             Ok((call, timing)) => self.deliver(&call, request, timing).await,
             Err(refusal) => Err(refusal),
         };
-        self.tell(outcome.map_err(|refusal| refusal.with_instance(&path)), record, request_id, Some(slot))
+        tell(outcome.map_err(|refusal| refusal.with_instance(&path)), record, &request_id, Some(slot))
     }
 
     /// Everything up to the delivery.
@@ -134,32 +134,26 @@ impl Handler {
         }
         Ok(response)
     }
+}
 
-    /// Turns an outcome into an answer that is counted and recorded when it is over.
-    fn tell(
-        &self,
-        outcome: Result<Response<AnswerBody>, Refusal>,
-        record: Record,
-        request_id: HeaderValue,
-        slot: Option<OwnedSemaphorePermit>,
-    ) -> Response<ResponseBody> {
-        let code = outcome.as_ref().err().map(|refusal| refusal.problem().code.clone());
-        let mut response = outcome.unwrap_or_else(|refusal| {
-            refusal.into_response().map(|body| body.map_err(|never| match never {}).boxed_unsync())
-        });
-        header::prepare_response(response.headers_mut(), &request_id);
-        let status = response.status();
-        let (area, verb) = record.labels();
-        self.metrics.request(area, verb, status.as_u16());
-        self.metrics.requests_in_flight.inc();
-        let in_flight = self.metrics.requests_in_flight.clone();
-        let done: Box<dyn FnOnce(Ending) + Send> = Box::new(move |ending| {
-            in_flight.dec();
-            record.write(status, code.as_deref(), ending);
-            drop(slot);
-        });
-        response.map(|body| Observed::new(body, done))
-    }
+/// Turns an outcome into an answer that is recorded when it is over.
+fn tell(
+    outcome: Result<Response<AnswerBody>, Refusal>,
+    mut record: Record,
+    request_id: &HeaderValue,
+    slot: Option<OwnedSemaphorePermit>,
+) -> Response<ResponseBody> {
+    let code = outcome.as_ref().err().map(|refusal| refusal.problem().code.clone());
+    let mut response = outcome.unwrap_or_else(|refusal| {
+        refusal.into_response().map(|body| body.map_err(|never| match never {}).boxed_unsync())
+    });
+    header::prepare_response(response.headers_mut(), request_id);
+    record.set_answer(response.status(), code);
+    let done: Box<dyn FnOnce(Ending) + Send> = Box::new(move |ending| {
+        record.set_ending(ending);
+        drop((record, slot));
+    });
+    response.map(|body| Observed::new(body, done))
 }
 
 /// Browsers send client certificates with every request, also with those that a foreign page makes them send.

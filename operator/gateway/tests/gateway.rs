@@ -279,6 +279,7 @@ async fn credentials_and_connection_headers_stay_at_the_gateway() {
     }
     assert_eq!((&seen["x-lodge-user"], &seen["x-request-id"]), (&json!("jane"), &json!("req-7")));
     assert_eq!(seen["if-match"], "\"etag\"");
+    assert_eq!(seen["host"], "lodge-runner-0.lodge-runner.team-a.svc");
     assert_eq!(seen["traceparent"], "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
     assert_eq!(answered.headers["x-request-id"], "req-7");
     assert!(answered.headers["server-timing"].to_str().unwrap().contains("gateway-auth"));
@@ -330,6 +331,22 @@ async fn connections_to_a_runner_are_kept() {
         assert_eq!(world.send(exec("ada")).await.status, 200);
     }
     assert_eq!(runner.connections(), 1);
+}
+
+/// Prints what it measures: `cargo test --release -p gateway -- --nocapture costs_little`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_on_a_known_way_costs_little() {
+    let (world, _runner) = World::usual(always(|| answer(StatusCode::OK, "{}"))).await;
+    let mut connection = world.connect(None).await;
+    let mut took = Vec::new();
+    for _ in 0..1_000 {
+        let began = Instant::now();
+        assert_eq!(connection.send(exec("ada")).await.status, 200);
+        took.push(began.elapsed());
+    }
+    took.sort_unstable();
+    println!("gateway and runner: p50 {:?}, p99 {:?}", took[500], took[990]);
+    assert!(took[500] < Duration::from_millis(20), "{:?}", took[500]);
 }
 
 // Waiting.
@@ -464,7 +481,50 @@ async fn a_request_that_may_have_been_carried_out_is_not_sent_again() {
     assert_eq!(reached.load(Ordering::SeqCst), 1);
 }
 
+#[tokio::test]
+async fn a_request_that_only_reads_is_sent_again_when_the_connection_breaks() {
+    let reached = Arc::new(AtomicUsize::new(0));
+    let count = reached.clone();
+    let script: Script = Arc::new(move |_| {
+        let number = count.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async move {
+            assert!(number > 0, "the runner dies");
+            answer(StatusCode::OK, "read")
+        })
+    });
+    let (world, _runner) = World::usual(script).await;
+    let answered = world.send(request("GET", "ada", "files/notes.txt", whole(""))).await;
+    assert_eq!((answered.status, &answered.body[..]), (200, &b"read"[..]));
+}
+
 // Limits and life.
+
+#[tokio::test]
+async fn a_client_that_leaves_ends_its_command_and_is_recorded() {
+    let (began, mut has_begun) = tokio::sync::mpsc::channel::<()>(1);
+    let (ended, has_ended) = tokio::sync::oneshot::channel::<()>();
+    let ended = Arc::new(std::sync::Mutex::new(Some(ended)));
+    let script: Script = Arc::new(move |_| {
+        let (began, ended) = (began.clone(), ended.lock().unwrap().take());
+        Box::pin(async move {
+            // Dropped with the command.
+            let _ended = ended;
+            began.send(()).await.unwrap();
+            std::future::pending().await
+        })
+    });
+    let (world, _runner) = World::usual(script).await;
+    let mut connection = world.connect(None).await;
+    tokio::select! {
+        _ = connection.send(exec("ada")) => panic!("the command does not end"),
+        _ = has_begun.recv() => {}
+    }
+    drop(connection);
+    assert!(has_ended.await.is_err(), "the runner sees that the client has left");
+    let metrics = world.probe("/metrics").await.1;
+    assert!(metrics.contains("code=\"499\"} 1"), "{metrics}");
+    assert!(metrics.contains("lodge_gateway_requests_in_flight 0"), "{metrics}");
+}
 
 #[tokio::test]
 async fn a_body_that_is_too_large_is_refused_before_and_while_it_is_sent() {
