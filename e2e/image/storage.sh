@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Read by base and build: where images are kept while they are made, and buildah
 # set up to keep them there and nowhere else.
 #
@@ -58,7 +59,7 @@ image_id() {
 # Prints one checksum over the names, modes and contents of all files in a folder.
 checksum() {
     (
-        cd "$1"
+        cd "$1" || exit 1
         find . -mindepth 1 \( -type d -o -type f \) -printf '%y %m %P\n' | LC_ALL=C sort
         find . -type l -printf 'l %P %l\n' | LC_ALL=C sort
         find . -type f -print0 | LC_ALL=C sort -z | xargs -0 -r sha256sum

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -35,9 +36,6 @@ type Cluster struct {
 	// Out receives what there is to say about progress.
 	Out io.Writer
 }
-
-// Containerd is the one program of a cluster that is not ours.
-const containerdProgram = "/usr/bin/containerd"
 
 // lock keeps other commands on the same cluster waiting until it is released.
 func (c Cluster) lock() (release func(), err error) {
@@ -151,12 +149,12 @@ func (c Cluster) daemon(component config.Component) process.Daemon {
 	}
 }
 
-// program is the file that a component's link leads to.
-func (c Cluster) program(component string) string {
+// program is the file that a component's link leads to. Only containerd is not ours.
+func (c Cluster) program(component string) (string, error) {
 	if component == config.Containerd {
-		return containerdProgram
+		return exec.LookPath("containerd")
 	}
-	return c.Binary
+	return c.Binary, nil
 }
 
 func (c Cluster) images(known identity.Identity) (image.Store, error) {

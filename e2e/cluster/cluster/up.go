@@ -173,7 +173,11 @@ func (s *start) ensureFiles(context.Context) (bool, error) {
 		if err := writeFiles(component.Files); err != nil {
 			return false, err
 		}
-		if err := ensureLink(s.Layout.Program(component.Name), s.program(component.Name)); err != nil {
+		program, err := s.program(component.Name)
+		if err != nil {
+			return false, err
+		}
+		if err := ensureLink(s.Layout.Program(component.Name), program); err != nil {
 			return false, err
 		}
 	}
