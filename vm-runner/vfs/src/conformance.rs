@@ -15,7 +15,7 @@
 //! Every new file system runs this suite; every bug in one adds a line. The crate's feature `conformance` makes it
 //! available to file systems of other crates.
 
-mod machine;
+pub(crate) mod machine;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -277,3 +277,121 @@ fn mount_key(location: &Location) -> (u64, u64) {
 const fn device_number(index: u32) -> u64 {
     DeviceNumber::new(0, index).0
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use vm_abi::{Credentials, Errno, Mode, Timespec};
+
+    use super::Namespace;
+    use crate::inode::{Caller, Owner};
+    use crate::location::{Location, MountFlags};
+    use crate::path::VPath;
+    use crate::tmpfs::{Tmpfs, TmpfsOptions};
+    use crate::walk::WalkContext;
+
+    fn tmpfs() -> Arc<Tmpfs> {
+        Tmpfs::new(TmpfsOptions {
+            max_bytes: 1 << 20,
+            max_inodes: 100,
+            root_mode: Mode::new(0o755),
+            root_owner: Owner::ROOT,
+            clock: Arc::new(|| Timespec::EPOCH),
+        })
+    }
+
+    fn path(text: &str) -> VPath {
+        VPath::try_from(text).unwrap()
+    }
+
+    /// Calls with a walker at the root, as root.
+    fn at_root<T>(namespace: &Namespace, use_context: impl FnOnce(&WalkContext<'_>) -> T) -> T {
+        let (root, credentials) = (namespace.root(), Credentials::root());
+        let caller = Caller::default();
+        use_context(&WalkContext { namespace, root: &root, start: &root, credentials: &credentials, caller })
+    }
+
+    fn mkdir(namespace: &Namespace, path: &[u8]) -> Location {
+        at_root(namespace, |context| context.mkdir(path, Mode::new(0o755))).unwrap()
+    }
+
+    #[test]
+    fn mounts_nest_and_are_listed_in_order() {
+        let namespace = Namespace::new(tmpfs(), MountFlags::empty());
+        mkdir(&namespace, b"/a");
+        namespace.mount(&path("/a"), tmpfs(), MountFlags::NO_EXEC).unwrap();
+        mkdir(&namespace, b"/a/b");
+        namespace.mount(&path("/a/b"), tmpfs(), MountFlags::READ_ONLY).unwrap();
+        let listed: Vec<_> = namespace.mounts().into_iter().map(|entry| (entry.path, entry.flags)).collect();
+        assert_eq!(
+            listed,
+            [
+                (path("/"), MountFlags::empty()),
+                (path("/a"), MountFlags::NO_EXEC),
+                (path("/a/b"), MountFlags::READ_ONLY),
+            ]
+        );
+        assert_eq!(namespace.unmount(&path("/a")).unwrap_err(), Errno::EBUSY);
+        namespace.unmount(&path("/a/b")).unwrap();
+        namespace.unmount(&path("/a")).unwrap();
+        assert_eq!(namespace.mounts().len(), 1);
+        assert_eq!(namespace.mount(&path("/none"), tmpfs(), MountFlags::empty()).unwrap_err(), Errno::ENOENT);
+    }
+
+    #[test]
+    fn a_second_mount_at_one_place_covers_the_first() {
+        let namespace = Namespace::new(tmpfs(), MountFlags::empty());
+        mkdir(&namespace, b"/m");
+        namespace.mount(&path("/m"), tmpfs(), MountFlags::empty()).unwrap();
+        mkdir(&namespace, b"/m/first");
+        namespace.mount(&path("/m"), tmpfs(), MountFlags::empty()).unwrap();
+        let names =
+            |namespace: &Namespace| at_root(namespace, |context| context.read_dir(b"/m").unwrap().len());
+        assert_eq!(names(&namespace), 0);
+        namespace.unmount(&path("/m")).unwrap();
+        assert_eq!(names(&namespace), 1);
+    }
+
+    #[test]
+    fn a_mount_moves_with_the_directory_above_it() {
+        let namespace = Namespace::new(tmpfs(), MountFlags::empty());
+        mkdir(&namespace, b"/d");
+        mkdir(&namespace, b"/d/m");
+        namespace.mount(&path("/d/m"), tmpfs(), MountFlags::empty()).unwrap();
+        let inside = mkdir(&namespace, b"/d/m/inside");
+        at_root(&namespace, |context| context.rename(b"/d", context, b"/n", Default::default())).unwrap();
+        assert_eq!(namespace.path_of(&inside, &namespace.root()), Some(path("/n/m/inside")));
+        assert_eq!(namespace.mounts()[1].path, path("/n/m"));
+        let up = at_root(&namespace, |context| context.resolve(b"/n/m/inside/../..")).unwrap();
+        assert_eq!(namespace.path_of(&up, &namespace.root()), Some(path("/n")));
+    }
+
+    #[test]
+    fn device_numbers_tell_file_systems_apart_and_a_bind_mount_keeps_its_own() {
+        let namespace = Namespace::new(tmpfs(), MountFlags::empty());
+        let source = mkdir(&namespace, b"/source");
+        mkdir(&namespace, b"/bound");
+        mkdir(&namespace, b"/other");
+        namespace.bind(&path("/bound"), &source, MountFlags::READ_ONLY).unwrap();
+        namespace.mount(&path("/other"), tmpfs(), MountFlags::empty()).unwrap();
+        let locate = |path: &[u8]| at_root(&namespace, |context| context.resolve(path)).unwrap();
+        assert_eq!(locate(b"/bound").file_id(), source.file_id());
+        assert_ne!(locate(b"/other").file_id().dev, source.file_id().dev);
+        assert_eq!(locate(b"/other").stat().unwrap().dev, locate(b"/other").file_id().dev);
+        let refused = at_root(&namespace, |context| context.mkdir(b"/bound/x", Mode::new(0o755)));
+        assert_eq!(refused.unwrap_err(), Errno::EROFS);
+        mkdir(&namespace, b"/source/x");
+        assert!(locate(b"/bound/x").is_same(&locate(b"/bound/./x")));
+    }
+
+    #[test]
+    fn a_path_is_told_as_seen_from_a_root_and_not_at_all_from_outside() {
+        let namespace = Namespace::new(tmpfs(), MountFlags::empty());
+        let jail = mkdir(&namespace, b"/jail");
+        let inside = mkdir(&namespace, b"/jail/in");
+        let outside = mkdir(&namespace, b"/out");
+        assert_eq!(namespace.path_of(&inside, &jail), Some(path("/in")));
+        assert_eq!(namespace.path_of(&outside, &jail), None);
+    }
+}

@@ -133,3 +133,6 @@ impl Shared {
         Changing { _guard: self.tree.write().unwrap_or_else(PoisonError::into_inner) }
     }
 }
+
+#[cfg(test)]
+mod tests;

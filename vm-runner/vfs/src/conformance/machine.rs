@@ -16,7 +16,7 @@ use crate::walk::{Follow, WalkContext};
 const MAX_READ_BYTES: usize = 1 << 16;
 
 /// A user with a working directory and open files, in a namespace of one file system.
-pub(super) struct Machine {
+pub(crate) struct Machine {
     namespace: Namespace,
     root: Location,
     cwd: Location,
@@ -41,7 +41,7 @@ impl From<crate::Error> for Failure {
 type Outcome = Result<String, Failure>;
 
 impl Machine {
-    pub(super) fn new(file_system: Arc<dyn FileSystem>) -> Self {
+    pub(crate) fn new(file_system: Arc<dyn FileSystem>) -> Self {
         let namespace = Namespace::new(file_system, MountFlags::empty());
         let root = namespace.root();
         Self {
@@ -55,7 +55,7 @@ impl Machine {
     }
 
     /// Runs one command; tells its value, `ok`, or the name of its error.
-    pub(super) fn run(&mut self, command: &str) -> String {
+    pub(crate) fn run(&mut self, command: &str) -> String {
         let words: Vec<Vec<u8>> = command.split_whitespace().map(unescape).collect();
         let arguments = Arguments(words.get(1..).unwrap_or_default());
         let verb = words.first().map(|word| String::from_utf8_lossy(word).into_owned()).unwrap_or_default();
