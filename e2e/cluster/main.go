@@ -1,3 +1,5 @@
+//go:build kubernetes
+
 // Command lodge-cluster is a one-node Kubernetes in one program.
 //
 // Called by the name of a component (kube-apiserver, kubectl, …) it is that
