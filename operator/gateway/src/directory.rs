@@ -75,7 +75,13 @@ impl Directory {
 
     /// Where a workspace is.
     pub(crate) fn look_up(&self, namespace: &str, name: &str) -> Lookup {
-        let Some(workspace) = self.workspaces.get(namespace, name) else { return Lookup::Unknown };
+        let Some(workspace) = self.workspaces.get(namespace, name) else {
+            return if self.workspaces.is_synced() {
+                Lookup::Unknown
+            } else {
+                Lookup::NotThere("the gateway has not read the list of workspaces yet".to_owned())
+            };
+        };
         if workspace.is_deleting {
             return Lookup::Deleting;
         }
@@ -186,6 +192,8 @@ mod tests {
     #[test]
     fn a_workspace_is_there_once_it_is_bound_and_its_runner_has_an_address() {
         let directory = Directory::default();
+        assert!(reason(directory.look_up("team-a", "ada")).contains("has not read the list"));
+        directory.workspaces.replace(Vec::new());
         assert_eq!(directory.look_up("team-a", "ada"), Lookup::Unknown);
         directory.workspaces.insert("team-a", "ada", workspace("u", None));
         assert!(reason(directory.look_up("team-a", "ada")).contains("no runner yet"));

@@ -141,8 +141,12 @@ async fn follow<K, T: PartialEq>(
     let mut health = Health::new(what);
     pin_mut!(events);
     while let Some(event) = events.next().await {
+        if matches!(event, Ok(Event::Init)) {
+            // A watch that starts over has yet to show that it works.
+            list.clear();
+            continue;
+        }
         match health.judge(event) {
-            Some(Event::Init) => list.clear(),
             Some(Event::InitApply(object)) => {
                 if let (Some((namespace, name)), Some(entry)) = (key(&object), read(&object)) {
                     list.push((namespace.to_owned(), name.to_owned(), entry));
@@ -168,7 +172,7 @@ async fn follow<K, T: PartialEq>(
                     changed(Change::One { namespace, name });
                 }
             }
-            None => {}
+            Some(Event::Init) | None => {}
         }
     }
 }

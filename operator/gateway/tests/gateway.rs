@@ -19,6 +19,7 @@ use gateway::config::{Limits, Timeouts};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use support::pki::Authority;
 use support::runner::{self, Runner, Script, answer, echo, problem};
@@ -347,6 +348,30 @@ async fn a_request_on_a_known_way_costs_little() {
     took.sort_unstable();
     println!("gateway and runner: p50 {:?}, p99 {:?}", took[500], took[990]);
     assert!(took[500] < Duration::from_millis(20), "{:?}", took[500]);
+}
+
+#[tokio::test]
+async fn http_2_is_spoken_with_who_speaks_it() {
+    let (world, _runner) = World::usual(echo()).await;
+    let mut config = rustls::ClientConfig::builder_with_provider(support::pki::provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(world.lodge.roots())
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let tcp = tokio::net::TcpStream::connect(world.address).await.unwrap();
+    let name = "lodge-gateway.lodge-system.svc".try_into().unwrap();
+    let tls = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await.unwrap();
+    let request = Request::post("https://lodge-gateway/v1/namespaces/team-a/workspaces/ada/exec")
+        .header("authorization", "Bearer jane-token")
+        .body(whole("{}"))
+        .unwrap();
+    tokio::select! {
+        response = sender.send_request(request) => assert_eq!(response.unwrap().status(), 200),
+        ended = connection => panic!("{ended:?}"),
+    }
 }
 
 // Waiting.
