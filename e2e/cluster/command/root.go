@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"lodge.dev/cluster/cluster"
 	"lodge.dev/cluster/identity"
@@ -45,6 +46,9 @@ type options struct {
 }
 
 func newRoot(version string) *cobra.Command {
+	// Packages of Kubernetes in the same binary add flags to the process's own set,
+	// which cobra would offer as ours.
+	pflag.CommandLine = pflag.NewFlagSet("lodge-cluster", pflag.ContinueOnError)
 	var o options
 	root := &cobra.Command{
 		Use:   "lodge-cluster",
