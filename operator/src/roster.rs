@@ -152,8 +152,13 @@ impl Roster {
         let mut runners = self.lock();
         let Some(known) = runners.get_mut(runner) else { return false };
         let known = known.workspaces.entry(state.uid.clone()).or_default();
-        let news = known.state.as_ref() != Some(&state);
-        known.state = Some(state);
+        // The stream may lag behind the answer to a push.
+        let rank = |state: &WorkspaceState| (state.epoch, state.generation);
+        let is_old = known.state.as_ref().is_some_and(|before| rank(before) > rank(&state));
+        let news = !is_old && known.state.as_ref() != Some(&state);
+        if news {
+            known.state = Some(state);
+        }
         news
     }
 
@@ -186,5 +191,98 @@ impl Roster {
     fn lock(&self) -> MutexGuard<'_, HashMap<RunnerId, Runner>> {
         // Each operation leaves the map whole.
         self.runners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runner_client::Error;
+    use async_trait::async_trait;
+    use futures::stream::{BoxStream, StreamExt};
+    use vm_api::{Power, StorageState, WorkspaceChange, WorkspaceConfig};
+
+    #[derive(Debug)]
+    struct Silent;
+
+    #[async_trait]
+    impl RunnerConnection for Silent {
+        async fn put(&self, _: &str, _: &WorkspaceConfig) -> Result<WorkspaceState, Error> {
+            Err(Error::NoCertificate)
+        }
+        async fn delete(&self, _: &str, _: u64) -> Result<(), Error> {
+            Ok(())
+        }
+        async fn watch(&self) -> Result<BoxStream<'static, Result<WorkspaceChange, Error>>, Error> {
+            Ok(futures::stream::pending().boxed())
+        }
+    }
+
+    fn runner() -> RunnerId {
+        RunnerId { namespace: "team-a".to_owned(), pod: "lodge-runner-0".to_owned() }
+    }
+
+    fn state(generation: i64) -> WorkspaceState {
+        WorkspaceState {
+            uid: "u".to_owned(),
+            namespace: "team-a".to_owned(),
+            name: "ada".to_owned(),
+            generation,
+            epoch: 1,
+            power: Power::Asleep,
+            sleep: None,
+            message: None,
+            restart_required: Vec::new(),
+            storage: StorageState { persistent: false, reason: None },
+            last_wake: None,
+            usage: None,
+        }
+    }
+
+    fn placement(roster: &Roster) -> Option<Placement> {
+        match roster.reach(&runner(), "u") {
+            Reach::Here(placement) => Some(*placement),
+            Reach::Away(_) => None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_pushed_on_an_earlier_connection_does_not_count() {
+        let roster = Roster::default();
+        let (first, second): (Arc<dyn RunnerConnection>, Arc<dyn RunnerConnection>) =
+            (Arc::new(Silent), Arc::new(Silent));
+        roster.connected(&runner(), Arc::clone(&first));
+        roster.pushed(&runner(), &first, [1; 32], state(1));
+        assert_eq!(placement(&roster).unwrap().pushed, Some([1; 32]));
+        roster.connected(&runner(), second);
+        assert_eq!(placement(&roster).unwrap().pushed, None);
+        roster.pushed(&runner(), &first, [1; 32], state(1));
+        assert_eq!(placement(&roster).unwrap().pushed, None, "its answer came too late");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_absence_is_told_once_when_it_lasts() {
+        let (roster, grace) = (Roster::default(), Duration::from_secs(10));
+        roster.connected(&runner(), Arc::new(Silent));
+        assert!(roster.overdue(grace).is_empty());
+        roster.disconnected(&runner(), Some("refused".to_owned()));
+        tokio::time::advance(Duration::from_secs(9)).await;
+        roster.disconnected(&runner(), None);
+        assert!(roster.overdue(grace).is_empty(), "trying again doesn't begin it anew, nor end it");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(roster.overdue(grace), [runner()]);
+        assert!(roster.overdue(grace).is_empty());
+        assert_eq!(roster.failure(&runner()).as_deref(), Some("refused"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_lags_behind_does_not_overwrite_an_answer() {
+        let roster = Roster::default();
+        let connection: Arc<dyn RunnerConnection> = Arc::new(Silent);
+        roster.connected(&runner(), Arc::clone(&connection));
+        roster.pushed(&runner(), &connection, [1; 32], state(2));
+        assert!(!roster.observe(&runner(), state(1)));
+        assert_eq!(placement(&roster).unwrap().state.unwrap().generation, 2);
+        assert!(roster.observe(&runner(), state(3)));
     }
 }

@@ -1,7 +1,10 @@
 //! A runner in memory: keeps what it is told, refuses what it doesn't know, and fails when told to.
 
 use async_trait::async_trait;
-use futures::stream::{BoxStream, StreamExt};
+use futures::{
+    channel::mpsc::{UnboundedSender, unbounded},
+    stream::{BoxStream, StreamExt},
+};
 use operator::runner_client::{Error, RunnerConnection};
 use std::{
     collections::BTreeMap,
@@ -16,12 +19,16 @@ use vm_api::{
 #[derive(Debug, Default)]
 pub(crate) struct InMemoryRunner(Mutex<State>);
 
+/// A change, or the end of the stream.
+type Told = Option<WorkspaceChange>;
+
 #[derive(Debug, Default)]
 struct State {
     workspaces: BTreeMap<String, WorkspaceConfig>,
     puts: usize,
     deletes: Vec<(String, u64)>,
     is_hung: bool,
+    watchers: Vec<UnboundedSender<Told>>,
 }
 
 impl InMemoryRunner {
@@ -48,6 +55,22 @@ impl InMemoryRunner {
     /// Makes it answer nothing any more, or again.
     pub(crate) fn hang(&self, is_hung: bool) {
         self.0.lock().unwrap().is_hung = is_hung;
+    }
+
+    /// Tells everybody who watches.
+    pub(crate) fn tell(&self, change: WorkspaceChange) {
+        for watcher in &self.0.lock().unwrap().watchers {
+            let _ = watcher.unbounded_send(Some(change.clone()));
+        }
+    }
+
+    /// Forgets everything, and ends its streams.
+    pub(crate) fn restart(&self) {
+        let mut inner = self.0.lock().unwrap();
+        inner.workspaces.clear();
+        for watcher in inner.watchers.drain(..) {
+            let _ = watcher.unbounded_send(None);
+        }
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -100,12 +123,15 @@ impl RunnerConnection for InMemoryRunner {
     }
 
     async fn watch(&self) -> Result<BoxStream<'static, Result<WorkspaceChange, Error>>, Error> {
-        let inner = self.0.lock().unwrap();
-        let states = inner
-            .workspaces
-            .iter()
-            .map(|(uid, config)| Ok(WorkspaceChange::State { state: Box::new(state(uid, config)) }));
-        let told: Vec<_> = states.chain([Ok(WorkspaceChange::Synced)]).collect();
-        Ok(futures::stream::iter(told).chain(futures::stream::pending()).boxed())
+        let mut inner = self.0.lock().unwrap();
+        let (watcher, changes) = unbounded();
+        for (uid, config) in &inner.workspaces {
+            let _ =
+                watcher.unbounded_send(Some(WorkspaceChange::State { state: Box::new(state(uid, config)) }));
+        }
+        let _ = watcher.unbounded_send(Some(WorkspaceChange::Synced));
+        inner.watchers.push(watcher);
+        let until_the_end = changes.take_while(|told| std::future::ready(told.is_some()));
+        Ok(until_the_end.filter_map(|told| std::future::ready(told.map(Ok))).boxed())
     }
 }

@@ -4,6 +4,7 @@
 
 mod binding;
 mod deletion;
+mod follow;
 mod references;
 mod runners;
 mod status;
