@@ -4,8 +4,9 @@
 //! [`Location`] (an inode in a mount) and offers every operation on paths with POSIX's checks and errors. A
 //! [`FileSystem`] implements [`Inode`] and checks no permissions.
 //!
-//! File systems here: `tmpfs` (memory), `packagefs` (a published software package, mapped), `folderfs` (a plain
-//! host folder, read-only), `overlayfs` (layers). The kernel brings `devfs` and `procfs`.
+//! File systems here: [`tmpfs`] (memory), [`image`] (read-only trees, filled from software packages by [`packagefs`]
+//! and from host folders by [`folderfs`]) and [`overlayfs`] (layers). The kernel brings `devfs` and `procfs`. Every
+//! file system passes the suite in `conformance` (feature of that name).
 //!
 //! Neighbours: `vm-abi` below; `vm-kernel` and the runner's files API above. This crate must never know a process, an
 //! fd, a driver or the network, and nothing in it waits for a guest. The host's files are reached in `host_folder.rs`

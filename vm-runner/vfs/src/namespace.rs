@@ -101,7 +101,10 @@ impl Namespace {
             return Err(Errno::EINVAL.into());
         }
         table.mounts.retain(|other| other.id != mount.id);
-        *slot = Arc::new(table);
+        let old = std::mem::replace(&mut *slot, Arc::new(table));
+        // A file system may go with the old table; not under the lock.
+        drop(slot);
+        drop(old);
         Ok(())
     }
 

@@ -4,14 +4,18 @@
 //! merged; anything else hides what lies below it. Changes go to the upper layer: a lower file is *copied up* before
 //! its first change, with its directories; a removed lower name leaves a *whiteout* (a character device 0/0) and a
 //! directory that must not be merged is marked *opaque* (extended attribute `trusted.overlay.opaque`), as on Linux.
-//! Both are stored through the upper layer's own inodes, so any file system that has device nodes, extended
-//! attributes, unnamed files and exchanging renames can be the upper layer. The guest sees neither.
+//! Both are stored through the upper layer's own inodes; the guest sees neither. What a file system needs to be the
+//! upper layer: device nodes, extended attributes, unnamed files that can be linked, exchanging renames, and inode
+//! numbers below 2^48 that are not reused while it is mounted.
 //!
 //! Invariants:
 //! - A file keeps its inode number when it is copied up, for as long as the overlay is mounted. One inode number has
-//!   at most one [`Node`] at a time, so everybody who has the file open sees the copy at once.
+//!   at most one node at a time, so everybody who has the file open sees the copy at once.
 //! - Lower layers never change while the overlay is mounted; what was found in them is cached, absence too.
 //! - A lower directory that is renamed is copied up whole before.
+//!
+//! Several names of one *lower* file stay one file while the overlay is mounted; after that, names that were not used
+//! for a change show the lower file again, as on Linux. Packages and folders have no such files.
 //!
 //! Lock order: a node's `copying`, then `Shared::tree`, then a node's `state`, then one of `Shared::{nodes, origins,
 //! copied_links, lower_cache}`, then the layers' own locks. `tree` is held shared by lookups and exclusively by changes
