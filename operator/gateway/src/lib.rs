@@ -1,18 +1,18 @@
 //! The Lodge gateway: the only door to the data plane.
 //!
-//! A request is understood ([`route`]), its user authenticated ([`authenticate`], [`client_ca`]) and authorised
-//! ([`authorize`]), and then delivered ([`deliver`]): looked up in the gateway's own copy of the cluster ([`directory`], fed
-//! by [`watch`]), held while its workspace is not there yet ([`hold`]), and forwarded to the runner ([`forward`]) with both
-//! bodies streaming. [`app`] puts the parts together; [`server`] and [`plain`] listen.
+//! A request is understood (`route`), its user authenticated (`authenticate`, `client_ca`) and authorised
+//! (`authorize`), and then delivered (`deliver`): looked up in the gateway's own copy of the cluster (`directory`, fed
+//! by `watch`), held while its workspace is not there yet (`hold`), and forwarded to the runner (`forward`) with both
+//! bodies streaming. `app` puts the parts together; `server` and `plain` listen.
 //!
 //! Neighbours: the operator writes the status that is routed by and the Secret with the certificate; the runner serves the
 //! same API under another base ([`vm_api::route`]). The gateway must never know what a request means beyond its permission:
 //! bodies pass unread, and nothing of a user's token, body or guest path is kept or logged.
 //!
 //! # Lock order
-//! No lock is ever held while another one is taken, and none across an await. Locks: the tables of [`directory`], the room
-//! of [`hold`], the two maps of [`review_cache`], the current values of [`tls`] and [`client_ca`], the slot of a streamed
-//! body in [`body`], the registry of [`metrics`].
+//! No lock is ever held while another one is taken, and none across an await. Locks: the tables of `directory`, the room
+//! of `hold`, the two maps of `review_cache`, the current values of `tls` and `client_ca`, the slot of a streamed
+//! body in `body`, the registry of `metrics`.
 
 mod app;
 mod audit;

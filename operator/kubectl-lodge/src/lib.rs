@@ -1,7 +1,7 @@
 //! The kubectl plugin of Lodge: `kubectl lodge exec`, `status` and `version`.
 //!
-//! It asks the gateway with the credentials of the kubeconfig ([`cluster`], [`plugin`]), at the gateway's address or through
-//! a port-forward to its pods ([`gateway`]). Each command has its own file ([`exec`], [`status`]); [`error`] has what can go
+//! It asks the gateway with the credentials of the kubeconfig (`cluster`, `plugin`), at the gateway's address or through
+//! a port-forward to its pods (`gateway`). Each command has its own file (`exec`, `status`); `error` has what can go
 //! wrong and the exit codes.
 //!
 //! Neighbours: the gateway, whose API it speaks with the types of `vm-api`; the Kubernetes API, for the gateway's ConfigMap
