@@ -97,7 +97,7 @@ impl AnonymousNode {
 
     /// Changes attributes; a size is passed over, as it has none.
     pub(crate) fn set_attr(&self, change: &SetAttr) {
-        let SetAttr { mode, uid, gid, size: _, atime, mtime } = *change;
+        let SetAttr { mode, uid, gid, size: _, atime, mtime, ctime: _ } = *change;
         let mut attributes = self.attributes.lock();
         attributes.mode = mode.unwrap_or(attributes.mode);
         attributes.uid = uid.unwrap_or(attributes.uid);

@@ -64,6 +64,8 @@ pub(crate) async fn wait_ready<T>(
     deadline: Option<Deadline<'_>>,
     mut try_op: impl FnMut() -> Result<T, Errno>,
 ) -> Result<T, Errno> {
+    // Whoever never has to wait lets others run now and then. Before the operation, for this may be cancelled.
+    tokio::task::coop::consume_budget().await;
     match try_op() {
         Err(Errno::EAGAIN) => {}
         done => return done,

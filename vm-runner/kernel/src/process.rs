@@ -148,7 +148,6 @@ pub(crate) struct Process {
     ended: Mutex<Option<ExitStatus>>,
     end: Readiness,
     task: Mutex<Option<OwnedTask>>,
-    _charge: Charge,
 }
 
 /// What a new process is made of.
@@ -161,7 +160,6 @@ pub(crate) struct ProcessParts {
     pub(crate) open_files: Rlimit,
     pub(crate) cwd: Arc<WorkingDirectory>,
     pub(crate) memory: Charge,
-    pub(crate) charge: Charge,
     pub(crate) started: Duration,
 }
 
@@ -177,7 +175,6 @@ impl Process {
             open_files,
             cwd,
             memory,
-            charge,
             started,
         } = parts;
         Self {
@@ -199,7 +196,6 @@ impl Process {
             ended: Mutex::new(None),
             end: Readiness::new(),
             task: Mutex::new(None),
-            _charge: charge,
         }
     }
 

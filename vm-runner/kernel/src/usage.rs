@@ -47,6 +47,16 @@ impl Meter {
         Charge { meter: Arc::clone(self), amount: 0 }
     }
 
+    /// Adds as many whole steps of an amount as the limit allows; tells how much.
+    fn add_steps(&self, amount: u64, step: u64) -> u64 {
+        let fitting = |used: u64| {
+            let free = self.limit.saturating_sub(used);
+            if amount <= free { amount } else { free - free % step }
+        };
+        let add = |used| Some(used + fitting(used));
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).map_or(0, fitting)
+    }
+
     fn try_add(&self, amount: u64) -> bool {
         self.used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
@@ -60,6 +70,13 @@ impl Charge {
     /// How much the share is.
     pub(crate) fn amount(&self) -> u64 {
         self.amount
+    }
+
+    /// Makes the share as large as the limit allows, in whole steps, up to this.
+    pub(crate) fn grow_towards(&mut self, amount: u64, step: u64) {
+        if amount > self.amount {
+            self.amount += self.meter.add_steps(amount - self.amount, step);
+        }
     }
 
     /// Makes the share larger or smaller; false, and nothing changes, if the limit does not allow it.
@@ -127,5 +144,7 @@ mod tests {
         assert_eq!((charge.amount(), meter.used()), (8, 8));
         assert!(charge.try_set(3));
         assert_eq!(meter.used(), 3);
+        charge.grow_towards(20, 4);
+        assert_eq!((charge.amount(), meter.used()), (7, 7));
     }
 }

@@ -167,12 +167,7 @@ async fn orphans_are_adopted_and_reaped() {
         spawn(&ctx, &["sleep", "5"]).await;
         0
     });
-    machine
-        .expect(|ctx| async move {
-            let child = spawn(&ctx, &["parent"]).await;
-            wait(&ctx, child).await;
-        })
-        .await;
+    machine.kernel.spawn(vm_kernel::Command::new("parent")).unwrap().wait().await;
     let orphans = machine.kernel.processes();
     assert_eq!(orphans.len(), 1);
     assert_eq!(orphans[0].parent, 1);

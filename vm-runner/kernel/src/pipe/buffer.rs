@@ -45,14 +45,7 @@ impl Buffer {
     /// How many more bytes may come in, up to `wanted`; charges for growth.
     pub(super) fn make_room(&mut self, wanted: usize) -> usize {
         let target = self.len.saturating_add(wanted).min(self.capacity);
-        let needed = charge_for(target);
-        if needed > self.charge.amount() && !self.charge.try_set(needed) {
-            // A smaller step may still fit.
-            let step = charge_for((self.len + 1).min(self.capacity));
-            if step > self.charge.amount() {
-                self.charge.try_set(step);
-            }
-        }
+        self.charge.grow_towards(charge_for(target), CHARGE_STEP_BYTES as u64);
         self.allowed().saturating_sub(self.len).min(wanted)
     }
 

@@ -265,10 +265,9 @@ impl KernelInner {
             open_files,
             cwd: Arc::new(cwd),
             memory: self.meters.memory.empty_charge(),
-            charge,
             started: self.clock.monotonic(),
         };
-        let process = self.table.insert(parent, placement, |pid| Process::new(pid, parts))?;
+        let process = self.table.insert(parent, placement, charge, |pid| Process::new(pid, parts))?;
         let run = run_process(Arc::clone(self), Arc::clone(&process));
         process.set_task(task::start(&self.runtime, run));
         Ok(process)

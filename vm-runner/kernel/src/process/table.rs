@@ -11,6 +11,7 @@ use vm_abi::Errno;
 use super::wait::{WaitOptions, WaitResult, WaitStatus, WaitTarget};
 use super::{ExitStatus, Pgid, Pid, Process, Sid};
 use crate::mutex::Mutex;
+use crate::usage::Charge;
 
 /// Pids wrap around here, as on Linux.
 const MAX_PID: i32 = 4_194_304;
@@ -39,6 +40,7 @@ struct Entry {
     ended: Option<ExitStatus>,
     /// A stop or continuation that the parent was not told of.
     change: Option<WaitStatus>,
+    _charge: Charge,
 }
 
 /// Who waits for a process.
@@ -98,6 +100,7 @@ impl ProcessTable {
         &self,
         parent: Parent,
         placement: Placement,
+        charge: Charge,
         make: impl FnOnce(Pid) -> Process,
     ) -> Result<Arc<Process>, Errno> {
         let mut inner = self.inner.lock();
@@ -119,6 +122,7 @@ impl ProcessTable {
             has_executed: false,
             ended: None,
             change: None,
+            _charge: charge,
         };
         inner.entries.insert(pid, entry);
         Ok(process)
