@@ -37,7 +37,8 @@ fn sorted(output: &str) -> Vec<&str> {
 async fn a_command_has_what_its_user_and_the_machine_give_it() {
     let machine = machine();
     let ada = Credentials::new(Uid(1000), Gid(1000));
-    let output = machine.run(Command::new("env").credentials(ada).cwd("/work").env("A", "1").env("A", "2")).await;
+    let output =
+        machine.run(Command::new("env").credentials(ada).cwd("/work").env("A", "1").env("A", "2")).await;
     assert_eq!(
         sorted(&output.stdout),
         [
@@ -74,6 +75,9 @@ async fn a_childs_environment_is_what_it_was_given_and_what_it_cannot_do_without
         })
         .await;
     let lines = sorted(&output);
-    assert!(lines.contains(&"ONLY=this") && lines.contains(&"PWD=/") && lines.contains(&"USER=root"), "{lines:?}");
+    assert!(
+        lines.contains(&"ONLY=this") && lines.contains(&"PWD=/") && lines.contains(&"USER=root"),
+        "{lines:?}"
+    );
     assert!(!lines.iter().any(|line| line.starts_with("TERM")), "{lines:?}");
 }

@@ -42,7 +42,9 @@ async fn a_failed_exec_changes_nothing() {
     machine
         .expect(|ctx| async move {
             let fd = open(&ctx, "/dev/null", OpenFlags::READ | OpenFlags::CLOEXEC).await.unwrap();
-            for (name, errno) in [("missing", Errno::ENOENT), ("/work", Errno::EACCES), ("/work/noise", Errno::ENOEXEC)] {
+            for (name, errno) in
+                [("missing", Errno::ENOENT), ("/work", Errno::EACCES), ("/work/noise", Errno::ENOEXEC)]
+            {
                 let request = ExecRequest { close: vec![fd], ..exec_request(&ctx, &[name]) };
                 assert_eq!(syscall::process::exec(&ctx, request).await, Err(errno));
             }
@@ -82,7 +84,8 @@ async fn handlers_are_reset_and_mask_pending_and_children_are_kept() {
         assert_eq!(syscall::signal::disposition(&ctx, Signal::SIGUSR2), Disposition::Ignore);
         assert_eq!(syscall::signal::mask(&ctx), SignalSet::EMPTY.with(Signal::SIGTERM));
         assert_eq!(syscall::signal::pending(&ctx), SignalSet::EMPTY.with(Signal::SIGTERM));
-        let child = syscall::process::wait(&ctx, syscall::WaitTarget::Any, syscall::WaitOptions::empty()).await;
+        let child =
+            syscall::process::wait(&ctx, syscall::WaitTarget::Any, syscall::WaitOptions::empty()).await;
         assert_eq!(child.unwrap().unwrap().status, WaitStatus::Exited(9));
         0
     });

@@ -88,7 +88,9 @@ impl Machine {
         let driver = TestDriver::default();
         let kernel = build(KernelBuilder::new(namespace)).driver(Arc::new(driver.clone())).build();
         let machine = Self { kernel, driver };
-        for (path, mode) in [("/bin", 0o755), ("/dev", 0o755), ("/proc", 0o755), ("/tmp", 0o1777), ("/work", 0o777)] {
+        for (path, mode) in
+            [("/bin", 0o755), ("/dev", 0o755), ("/proc", 0o755), ("/tmp", 0o1777), ("/work", 0o777)]
+        {
             machine.walk(|walk| walk.mkdir(path.as_bytes(), Mode::new(mode)).unwrap());
         }
         let mount = |path: &str, file_system| {

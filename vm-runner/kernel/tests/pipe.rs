@@ -139,7 +139,8 @@ async fn a_wait_becomes_a_deadlock_when_the_last_other_writer_ends() {
 async fn a_non_blocking_end_never_waits() {
     Machine::new()
         .expect(|ctx| async move {
-            let (reader, writer) = syscall::pipe::pipe(&ctx, OpenFlags::NONBLOCK | OpenFlags::CLOEXEC).unwrap();
+            let (reader, writer) =
+                syscall::pipe::pipe(&ctx, OpenFlags::NONBLOCK | OpenFlags::CLOEXEC).unwrap();
             assert_eq!(read(&ctx, reader, 1).await, Err(Errno::EAGAIN));
             assert_eq!(syscall::file::fd_flags(&ctx, writer), Ok(syscall::FdFlags::CLOEXEC));
             let flags = syscall::file::status_flags(&ctx, writer).unwrap();

@@ -289,7 +289,8 @@ async fn a_poll_with_a_mask_lets_a_blocked_signal_through() {
             syscall::signal::change_mask(&ctx, MaskChange::Set, blocked).await;
             kill_self(&ctx, Signal::SIGUSR1).await;
             let (reader, _writer) = syscall::pipe::pipe(&ctx, OpenFlags::empty()).unwrap();
-            let mut files = [PollFd { fd: Some(reader), events: PollEvents::IN, revents: PollEvents::empty() }];
+            let mut files =
+                [PollFd { fd: Some(reader), events: PollEvents::IN, revents: PollEvents::empty() }];
             let second = Some(Duration::from_secs(1));
             assert_eq!(syscall::poll::poll(&ctx, &mut files, second, None).await, Ok(0));
             let interrupted = syscall::poll::poll(&ctx, &mut files, second, Some(SignalSet::EMPTY)).await;
@@ -338,7 +339,10 @@ async fn existence_can_be_asked_for() {
         .expect(|ctx| async move {
             assert_eq!(syscall::process::kill(&ctx, KillTarget::Process(ctx.pid()), None).await, Ok(()));
             assert_eq!(syscall::process::kill(&ctx, KillTarget::from_raw(99), None).await, Err(Errno::ESRCH));
-            assert_eq!(syscall::process::kill(&ctx, KillTarget::from_raw(-99), None).await, Err(Errno::ESRCH));
+            assert_eq!(
+                syscall::process::kill(&ctx, KillTarget::from_raw(-99), None).await,
+                Err(Errno::ESRCH)
+            );
             assert_eq!(syscall::file::stat(&ctx, Fd::STDIN).map(|_| ()), Ok(()));
         })
         .await;

@@ -3,7 +3,8 @@
 use vm_abi::{Errno, Mode, OpenFlags, Signal, SignalSet, Uid};
 use vm_kernel::Command;
 use vm_kernel::syscall::{
-    self, Disposition, Fd, FdFlags, FileAction, ProgramName, SpawnAttributes, SpawnIds, SpawnRequest, WaitStatus,
+    self, Disposition, Fd, FdFlags, FileAction, ProgramName, SpawnAttributes, SpawnIds, SpawnRequest,
+    WaitStatus,
 };
 
 use crate::machine::{Machine, open, print, read, read_to_end, request, spawn, spawn_with, wait};
@@ -13,7 +14,8 @@ async fn a_child_has_its_own_pid_and_its_arguments() {
     let machine = Machine::new();
     machine.program("child", |ctx| async move {
         let argv: Vec<_> = ctx.argv().iter().map(|a| String::from_utf8(a.clone()).unwrap()).collect();
-        print(&ctx, Fd::STDOUT, &format!("{} {:?} {}", ctx.pid(), argv, syscall::process::parent(&ctx))).await;
+        print(&ctx, Fd::STDOUT, &format!("{} {:?} {}", ctx.pid(), argv, syscall::process::parent(&ctx)))
+            .await;
         7
     });
     let output = machine
@@ -101,7 +103,12 @@ async fn actions_happen_in_order_in_the_childs_own_directory() {
                 FileAction::Dup2 { source: Fd::STDIN, target: five },
                 FileAction::ChangeDir(b"work".to_vec()),
                 FileAction::ChangeDir(b"d".to_vec()),
-                FileAction::Open { fd: Fd::STDOUT, path: b"out".to_vec(), flags: write, mode: Mode::new(0o666) },
+                FileAction::Open {
+                    fd: Fd::STDOUT,
+                    path: b"out".to_vec(),
+                    flags: write,
+                    mode: Mode::new(0o666),
+                },
                 FileAction::CloseFrom(five),
             ];
             let child = spawn_with(&ctx, &["child"], actions).await;
@@ -173,8 +180,12 @@ async fn umask_and_ids_are_inherited_and_effective_ids_can_be_reset() {
     let machine = Machine::new();
     machine.program("child", |ctx| async move {
         let ids = syscall::process::credentials(&ctx);
-        print(&ctx, Fd::STDOUT, &format!("{:o} {} {}\n", syscall::process::umask(&ctx, None), ids.uid, ids.euid))
-            .await;
+        print(
+            &ctx,
+            Fd::STDOUT,
+            &format!("{:o} {} {}\n", syscall::process::umask(&ctx, None), ids.uid, ids.euid),
+        )
+        .await;
         0
     });
     let output = machine

@@ -5,13 +5,17 @@ use std::time::Duration;
 use vm_abi::{Errno, Signal, SignalSet};
 use vm_kernel::context::ProcessContext;
 use vm_kernel::syscall::{
-    self, ActionFlags, Disposition, KillTarget, SpawnAttributes, SpawnGroup, SpawnRequest, WaitOptions, WaitResult,
-    WaitStatus, WaitTarget,
+    self, ActionFlags, Disposition, KillTarget, SpawnAttributes, SpawnGroup, SpawnRequest, WaitOptions,
+    WaitResult, WaitStatus, WaitTarget,
 };
 
 use crate::machine::{Machine, request, spawn, wait};
 
-async fn wait_for(ctx: &ProcessContext, target: WaitTarget, options: WaitOptions) -> Result<Option<WaitResult>, Errno> {
+async fn wait_for(
+    ctx: &ProcessContext,
+    target: WaitTarget,
+    options: WaitOptions,
+) -> Result<Option<WaitResult>, Errno> {
     syscall::process::wait(ctx, target, options).await
 }
 
@@ -36,7 +40,10 @@ async fn any_child_that_ends_first_is_told_first_and_once() {
                 assert_eq!(result, Ok(Some(WaitResult { pid, status: WaitStatus::Exited(code) })));
             }
             assert_eq!(wait_for(&ctx, WaitTarget::Any, WaitOptions::empty()).await, Err(Errno::ECHILD));
-            assert_eq!(wait_for(&ctx, WaitTarget::Child(slow), WaitOptions::NOHANG).await, Err(Errno::ECHILD));
+            assert_eq!(
+                wait_for(&ctx, WaitTarget::Child(slow), WaitOptions::NOHANG).await,
+                Err(Errno::ECHILD)
+            );
         })
         .await;
 }
@@ -137,7 +144,10 @@ async fn a_caught_signal_interrupts_a_wait() {
             syscall::signal::set_disposition(&ctx, Signal::SIGUSR1, caught).unwrap();
             let slow = spawn(&ctx, &["sleep", "60"]).await;
             spawn(&ctx, &["interrupter"]).await;
-            assert_eq!(wait_for(&ctx, WaitTarget::Child(slow), WaitOptions::empty()).await, Err(Errno::EINTR));
+            assert_eq!(
+                wait_for(&ctx, WaitTarget::Child(slow), WaitOptions::empty()).await,
+                Err(Errno::EINTR)
+            );
             let delivery = syscall::signal::take_deliverable(&ctx).unwrap();
             assert_eq!((delivery.signal, delivery.restart), (Signal::SIGUSR1, true));
             syscall::signal::finish_delivery(&ctx, delivery).await;
@@ -154,7 +164,10 @@ async fn ignoring_sigchld_leaves_no_zombies() {
             syscall::signal::set_disposition(&ctx, Signal::SIGCHLD, Disposition::Ignore).unwrap();
             let child = spawn(&ctx, &["sleep", "1"]).await;
             // The wait lasts until the last child is gone, then there is none.
-            assert_eq!(wait_for(&ctx, WaitTarget::Child(child), WaitOptions::empty()).await, Err(Errno::ECHILD));
+            assert_eq!(
+                wait_for(&ctx, WaitTarget::Child(child), WaitOptions::empty()).await,
+                Err(Errno::ECHILD)
+            );
         })
         .await;
 }
