@@ -1,6 +1,6 @@
 //! The command line, as typed. Nothing outside of this file and `main.rs` sees it: [`crate::Config`] is its meaning.
 //!
-//! There are no environment variables. Flags are the whole configuration.
+//! Flags are the whole configuration; the environment only tells where the user's cache is.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -134,6 +134,9 @@ pub(crate) enum SoftwareCommand {
         /// Where to write; what is there already is kept
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
+        /// Folder that keeps compiled programs for other software folders [default: lodge/cwasm in the user's cache]
+        #[arg(long, value_name = "DIR")]
+        cache: Option<PathBuf>,
     },
     /// List the packages in a software folder with their commands
     List {
@@ -141,6 +144,14 @@ pub(crate) enum SoftwareCommand {
         #[arg(long, value_name = "DIR")]
         software: PathBuf,
     },
+}
+
+/// Where the user's programs keep what can be made again.
+#[expect(clippy::disallowed_methods, reason = "host-facing: the only place that reads the environment")]
+pub(crate) fn user_cache() -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+    cache.is_absolute().then(|| cache.join("lodge/cwasm"))
 }
 
 #[cfg(test)]

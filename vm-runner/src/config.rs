@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::args::{Args, Command, LogFormat, RunArgs, ServeArgs, SoftwareCommand};
+use crate::args::{Args, Command, LogFormat, RunArgs, ServeArgs, SoftwareCommand, user_cache};
 
 /// What this process is to do.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(crate) enum TaskConfig {
     Serve(ServeConfig),
     Vm(VmConfig),
     Run(RunConfig),
-    SoftwareBuild { from: PathBuf, packages: PathBuf, out: PathBuf },
+    SoftwareBuild { node_modules: PathBuf, packages: PathBuf, out: PathBuf, cache: Option<PathBuf> },
     SoftwareList { software: PathBuf },
 }
 
@@ -105,8 +105,13 @@ impl TryFrom<Args> for Config {
             Command::Serve(serve) => TaskConfig::Serve(serve_config(serve, &log)?),
             Command::Vm(vm) => TaskConfig::Vm(VmConfig { software: vm.software }),
             Command::Run(run) => TaskConfig::Run(run_config(run)?),
-            Command::Software(SoftwareCommand::Build { from, packages, out }) => {
-                TaskConfig::SoftwareBuild { from, packages, out }
+            Command::Software(SoftwareCommand::Build { from, packages, out, cache }) => {
+                TaskConfig::SoftwareBuild {
+                    node_modules: from,
+                    packages,
+                    out,
+                    cache: cache.or_else(user_cache),
+                }
             }
             Command::Software(SoftwareCommand::List { software }) => TaskConfig::SoftwareList { software },
         };
@@ -192,7 +197,7 @@ impl LogConfig {
 
 /// Where to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ListenAddress {
+pub(crate) enum ListenAddress {
     /// A Unix socket.
     Unix(PathBuf),
     /// A TCP address.

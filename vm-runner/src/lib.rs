@@ -1,8 +1,11 @@
-//! The vm-runner: one binary with two faces. The *supervisor* ([`supervisor`]) serves the API of all workspaces of a
-//! pod; a *vm process* ([`vm`]) holds one VM. They share a control line ([`control`]) and the routes of `vm-api`.
+//! The vm-runner: one binary with two faces. The *supervisor* (`supervisor`) serves the API of all workspaces of a pod;
+//! a *vm process* (`vm`) holds one VM. They share a control line (`control`) and the routes of `vm-api`.
 //!
-//! Lock order: every lock of this crate is a leaf. None is held while another is taken, across an await, or while the
-//! kernel is called.
+//! # Lock order
+//!
+//! Every lock of this crate is a leaf: none is held while another is taken, across an await, or while the kernel is
+//! called. They are `Registry::entries`, `Spares::ready`, `VmClient::idle`, `MachineRoom::prepared`, `Vm::settings` and
+//! `Vm::discarding`.
 
 mod area;
 mod args;
@@ -11,14 +14,73 @@ mod config;
 mod control;
 mod http;
 mod listener;
+mod run;
 mod software;
+mod software_command;
 mod supervisor;
 mod task;
 mod telemetry;
 mod validate;
+mod vm;
 
+use std::future::Future;
+use std::io;
 use std::process::ExitCode;
 
 pub use args::Args;
-pub use config::{Config, Error as ConfigError, ListenAddress};
+use config::TaskConfig;
+pub use config::{Config, Error as ConfigError};
 pub use telemetry::{Error as TelemetryError, init as init_telemetry};
+
+/// Why the process failed.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Error(#[from] Failure);
+
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("starting threads: {0}")]
+    Runtime(#[source] io::Error),
+    #[error(transparent)]
+    Supervisor(#[from] supervisor::Error),
+    #[error(transparent)]
+    Vm(#[from] vm::Error),
+    #[error(transparent)]
+    Run(#[from] run::Error),
+    #[error(transparent)]
+    Software(#[from] software_command::Error),
+}
+
+/// Does what the configuration says, to its end.
+///
+/// # Errors
+/// With what went wrong, for people.
+pub fn run(config: Config) -> Result<ExitCode, Error> {
+    Ok(dispatch(config.task)?)
+}
+
+fn dispatch(task: TaskConfig) -> Result<ExitCode, Failure> {
+    match task {
+        TaskConfig::Serve(config) => block_on(supervisor::serve(config))?.map_err(Failure::from)?,
+        TaskConfig::Vm(config) => {
+            // Before there is a second thread, so that all threads inherit it.
+            vm::lock_down()?;
+            block_on(vm::serve(config))?.map_err(Failure::from)?;
+        }
+        TaskConfig::Run(config) => return block_on(run::run(config))?.map_err(Failure::from),
+        TaskConfig::SoftwareBuild { node_modules, packages, out, cache } => {
+            software_command::build(node_modules, packages, out, cache)?;
+        }
+        TaskConfig::SoftwareList { software } => software_command::list(&software)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn block_on<F: Future>(future: F) -> Result<F::Output, Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::Runtime)?;
+    let output = runtime.block_on(future);
+    // What still blocks, such as reading standard input, must not keep the process.
+    runtime.shutdown_background();
+    Ok(output)
+}

@@ -1,7 +1,25 @@
-//! The vm-runner: supervisor and vm process.
+//! The vm-runner: supervisor and vm process. What it does is in the library; this is where the process begins and ends.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
+use clap::Parser as _;
+use vm_runner::{Args, Config};
+
 fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    match start() {
+        Ok(code) => code,
+        Err(error) => {
+            // A closed standard error is no reason to do anything else.
+            let _ = writeln!(std::io::stderr(), "vm-runner: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start() -> anyhow::Result<ExitCode> {
+    let config = Config::try_from(Args::parse()).context("the command line")?;
+    vm_runner::init_telemetry(&config)?;
+    Ok(vm_runner::run(config)?)
 }

@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::config::TlsFiles;
 
 /// How often the files are looked at.
-const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,111 @@
+//! A vm process: one VM behind the control line of a supervisor.
+//!
+//! ```text
+//!  control line ──connections──▶ server ──▶ exec ──▶ kernel ──▶ wasm driver
+//!                                       └──▶ files ──▶ vfs (as the workspace's user)
+//! ```
+//! It holds no secret of the host, has no network, and ends when the supervisor does. The supervisor is trusted; the
+//! guests are not.
+
+pub(crate) mod boot;
+pub(crate) mod etc;
+mod lockdown;
+pub(crate) mod machine_room;
+mod root;
+pub(crate) mod server;
+mod software_image;
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::Interest;
+use tokio::net::{UnixDatagram, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+
+use self::machine_room::MachineRoom;
+use self::server::Server;
+use crate::config::VmConfig;
+use crate::control;
+
+/// What guests get to end by themselves when the VM stops.
+const GUEST_GRACE: Duration = Duration::from_millis(500);
+
+/// Why a vm process cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Lockdown(#[from] lockdown::Error),
+    #[error("the control line on standard input: {0}; a vm process is started by `vm-runner serve`")]
+    Line(#[source] io::Error),
+    #[error(transparent)]
+    MachineRoom(#[from] machine_room::Error),
+}
+
+/// Gives up what a vm process does not need. Runs before any thread is started.
+pub(crate) fn lock_down() -> Result<(), Error> {
+    Ok(lockdown::apply()?)
+}
+
+/// Serves until the supervisor says stop or is gone.
+pub(crate) async fn serve(config: VmConfig) -> Result<(), Error> {
+    let line = io::stdin().as_fd().try_clone_to_owned().map_err(Error::Line)?;
+    // Not a socket: started by hand.
+    rustix::net::sockopt::socket_type(&line).map_err(|errno| Error::Line(errno.into()))?;
+    let line = UnixDatagram::from_std(line.into()).map_err(Error::Line)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Line)?;
+    let room = MachineRoom::open(&config.software)?;
+    // A process that is wanted at once has no time to warm up.
+    let waiting = control::accept(line.as_fd());
+    if waiting.is_err() {
+        room.warm_up().await;
+    }
+    let server = Arc::new(Server::new(room));
+    let mut connections = JoinSet::new();
+    if let Ok(stream) = waiting {
+        let stream = UnixStream::from_std(stream).map_err(Error::Line)?;
+        connections.spawn(serve_connection(stream, Arc::clone(&server)));
+    }
+    loop {
+        let stream = tokio::select! {
+            stream = accept(&line) => stream,
+            _ = terminate.recv() => break,
+        };
+        match stream {
+            Ok(stream) => {
+                while connections.try_join_next().is_some() {}
+                connections.spawn(serve_connection(stream, Arc::clone(&server)));
+            }
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                tracing::debug!("the supervisor is gone");
+                return Ok(());
+            }
+            Err(error) => tracing::warn!(%error, "taking a connection failed"),
+        }
+    }
+    if let Some(vm) = server.vm() {
+        vm.kernel().shutdown(GUEST_GRACE).await;
+    }
+    Ok(())
+}
+
+/// Takes the next connection. The line is no datagram socket, but its readiness is told alike.
+async fn accept(line: &UnixDatagram) -> io::Result<UnixStream> {
+    let stream = line.async_io(Interest::READABLE, || control::accept(line.as_fd())).await?;
+    UnixStream::from_std(stream)
+}
+
+async fn serve_connection(stream: UnixStream, server: Arc<Server>) {
+    let service = service_fn(move |request| {
+        let server = Arc::clone(&server);
+        async move { Ok::<_, hyper::Error>(server.answer(request).await) }
+    });
+    if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}

@@ -1,0 +1,225 @@
+//! A booted VM: kernel, file systems, accounts, and the settings that can change while it runs.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use vm_abi::{Credentials, Gid, Uid};
+use vm_api::{EnvVar, Problem, ProblemCode, Usage, WorkspaceConfig};
+use vm_kernel::{Account, Accounts};
+use vm_kernel::{HostReader, Kernel, KernelBuilder, Limits};
+use vm_vfs::{Caller, FileSystem, MountFlags, VPath, VfsResult, WalkContext};
+use vm_wasm::WasmDriver;
+
+use super::software_image::SoftwareImage;
+use super::{etc, root};
+
+/// Background output that is read and thrown away, per VM.
+const MAX_DISCARDED: usize = 1024;
+
+/// A running VM.
+pub(crate) struct Vm {
+    uid: String,
+    kernel: Kernel,
+    user: User,
+    writable: Arc<dyn FileSystem>,
+    storage_bytes: u64,
+    /// What packages and the system set.
+    base_env: Vec<(String, String)>,
+    /// Guarded by itself; a leaf in the lock order.
+    settings: RwLock<Arc<Settings>>,
+    /// Guarded by itself; a leaf in the lock order.
+    discarding: Mutex<JoinSet<()>>,
+    next_upload: AtomicU64,
+}
+
+/// Settings that can change while the VM runs.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// The whole environment of a command but its own; later entries win.
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) command_timeout: Duration,
+}
+
+/// Somebody that commands and file actions run as.
+#[derive(Clone, Debug)]
+pub(crate) struct User {
+    pub(crate) name: String,
+    pub(crate) home: String,
+    pub(crate) credentials: Credentials,
+}
+
+/// Boots a VM. Must be called in the runtime that its programs will run in.
+///
+/// # Errors
+/// A problem for those who wait for the VM.
+pub(crate) fn boot(
+    uid: &str,
+    config: &WorkspaceConfig,
+    software: &SoftwareImage,
+    driver: Arc<WasmDriver>,
+) -> Result<Vm, Problem> {
+    let accounts = accounts(config);
+    let root::Root { namespace, writable } =
+        root::build(config, Arc::clone(&software.file_system), &accounts)?;
+    let kernel = KernelBuilder::new(namespace)
+        .limits(limits(config))
+        .hostname(config.name.clone())
+        .accounts(accounts)
+        .driver(driver)
+        .build();
+    mount_devices(&kernel).map_err(|error| {
+        let detail = format!("/dev and /proc of the VM: {}", error.errno().message());
+        Problem::new(ProblemCode::BootFailed, detail)
+    })?;
+    let base_env = base_env(config, software);
+    let settings = RwLock::new(Arc::new(settings(config, &base_env)));
+    Ok(Vm {
+        uid: uid.to_owned(),
+        kernel,
+        user: User {
+            name: config.user.name.clone(),
+            home: config.user.home.clone(),
+            credentials: Credentials::new(Uid(config.user.uid), Gid(config.user.gid)),
+        },
+        writable,
+        storage_bytes: config.storage.size_bytes,
+        base_env,
+        settings,
+        discarding: Mutex::new(JoinSet::new()),
+        next_upload: AtomicU64::new(0),
+    })
+}
+
+/// Mounts what only the kernel can show.
+fn mount_devices(kernel: &Kernel) -> VfsResult<()> {
+    let namespace = kernel.namespace();
+    namespace.mount(&VPath::try_from("/dev")?, kernel.devfs(), MountFlags::empty())?;
+    namespace.mount(&VPath::try_from("/proc")?, kernel.procfs(), MountFlags::empty())
+}
+
+impl Vm {
+    pub(crate) fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    pub(crate) fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    /// Most bytes of the writable layer: no file can be larger.
+    pub(crate) fn storage_bytes(&self) -> u64 {
+        self.storage_bytes
+    }
+
+    /// Whom file actions run as.
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.user.credentials
+    }
+
+    /// A number for the name of a file that is being uploaded.
+    pub(crate) fn next_upload(&self) -> u64 {
+        self.next_upload.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes over what can change while the VM runs.
+    pub(crate) fn reconfigure(&self, config: &WorkspaceConfig) {
+        let new = Arc::new(settings(config, &self.base_env));
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = new;
+    }
+
+    /// The workspace's user, or the account of this name.
+    pub(crate) fn user(&self, name: Option<&str>) -> Result<User, Problem> {
+        match name {
+            None => Ok(self.user.clone()),
+            Some(name) if name == self.user.name => Ok(self.user.clone()),
+            Some("root") => {
+                let (name, home) = ("root".to_owned(), "/root".to_owned());
+                Ok(User { name, home, credentials: Credentials::root() })
+            }
+            Some(name) => {
+                let detail = format!("there is no user {name:?}; there are {} and root", self.user.name);
+                Err(Problem::new(ProblemCode::UserUnknown, detail).with_field("user"))
+            }
+        }
+    }
+
+    /// Walks paths from the root as somebody.
+    pub(crate) fn walk<T>(
+        &self,
+        credentials: &Credentials,
+        act: impl FnOnce(&WalkContext<'_>) -> VfsResult<T>,
+    ) -> VfsResult<T> {
+        let namespace = self.kernel.namespace();
+        let root = namespace.root();
+        act(&WalkContext { namespace, root: &root, start: &root, credentials, caller: Caller::default() })
+    }
+
+    /// Reads and throws away what a command's background processes still write, so that they do not die of it.
+    pub(crate) fn discard(&self, mut reader: HostReader) {
+        let mut discarding = self.discarding.lock().unwrap_or_else(PoisonError::into_inner);
+        while discarding.try_join_next().is_some() {}
+        if discarding.len() < MAX_DISCARDED {
+            discarding.spawn(async move { while reader.read().await.is_some() {} });
+        }
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        let kernel = self.kernel.usage();
+        let storage = self.writable.statfs().unwrap_or_default();
+        Usage {
+            storage_bytes: storage.total_bytes.saturating_sub(storage.free_bytes),
+            files: storage.total_inodes.saturating_sub(storage.free_inodes),
+            processes: kernel.processes,
+            memory_bytes: kernel.memory_bytes,
+        }
+    }
+}
+
+fn accounts(config: &WorkspaceConfig) -> Accounts {
+    let user = &config.user;
+    if user.uid == 0 {
+        return Accounts::with_root();
+    }
+    Accounts::with_root().with_user(Account {
+        name: user.name.clone(),
+        uid: Uid(user.uid),
+        gid: Gid(user.gid),
+        full_name: user.name.clone(),
+        home: user.home.clone(),
+        shell: "/bin/sh".to_owned(),
+    })
+}
+
+fn limits(config: &WorkspaceConfig) -> Limits {
+    let limits = &config.limits;
+    Limits {
+        max_processes: usize::try_from(limits.processes).unwrap_or(usize::MAX),
+        max_fds: limits.open_files,
+        max_sockets: usize::try_from(limits.sockets).unwrap_or(usize::MAX),
+        max_memory_bytes: limits.memory_bytes,
+        ..Limits::default()
+    }
+}
+
+fn base_env(config: &WorkspaceConfig, software: &SoftwareImage) -> Vec<(String, String)> {
+    let system = etc::environment(software.has_git);
+    let system = system.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    system
+        .chain([("HOSTNAME".to_owned(), config.name.clone())])
+        .chain(software.environment.iter().cloned())
+        .collect()
+}
+
+fn settings(config: &WorkspaceConfig, base_env: &[(String, String)]) -> Settings {
+    let own = config.env.iter().map(|EnvVar { name, value }| (name.clone(), value.clone()));
+    Settings {
+        env: base_env.iter().cloned().chain(own).collect(),
+        command_timeout: Duration::from_millis(config.limits.command_timeout_ms),
+    }
+}

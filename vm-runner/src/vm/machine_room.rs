@@ -1,0 +1,94 @@
+//! What a vm process prepares before it knows its workspace: the engine, the code of the usual commands, and the image
+//! of the usual software. A boot then only puts parts together.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use vm_api::{Problem, SoftwareRef, WorkspaceConfig};
+use vm_kernel::{Command, ExitStatus};
+use vm_wasm::{EngineOptions, WasmDriver, WasmEngine};
+
+use super::boot::{self, Vm};
+use super::etc;
+use super::software_image::{self, Images, SoftwareImage};
+use crate::software::{self, Catalog};
+
+/// What a workspace gets that does not say otherwise: its image is built ahead.
+const USUAL_SOFTWARE: &str = "common";
+/// What is run once ahead: it loads the code of the usual commands, and everything on the way to them.
+const REHEARSAL: &str = "echo | cat | tr a b | grep -c . ; ls / ; true";
+/// How long the rehearsal may take.
+const REHEARSAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a vm process cannot run guests.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Software(#[from] software::Error),
+    #[error("the engine: {0}")]
+    Engine(#[from] vm_wasm::Error),
+    #[error(transparent)]
+    Image(#[from] software_image::Error),
+}
+
+/// Everything that is prepared.
+pub(crate) struct MachineRoom {
+    driver: Arc<WasmDriver>,
+    images: Images,
+    usual: Vec<SoftwareRef>,
+    /// Guarded by itself; a leaf in the lock order.
+    prepared: Mutex<Option<SoftwareImage>>,
+}
+
+impl MachineRoom {
+    /// Prepares the engine and the software of a folder.
+    pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
+        let catalog = Catalog::open(folder)?;
+        let engine = WasmEngine::new(&EngineOptions::default())?;
+        let driver = Arc::new(WasmDriver::open(engine, catalog.folder())?);
+        let images = Images::open(catalog)?;
+        let usual = vec![SoftwareRef { name: USUAL_SOFTWARE.to_owned(), version: None }];
+        Ok(Self { driver, images, usual, prepared: Mutex::new(None) })
+    }
+
+    pub(crate) fn catalog(&self) -> &Catalog {
+        self.images.catalog()
+    }
+
+    /// Does ahead of time what the usual workspace will need.
+    pub(crate) async fn warm_up(&self) {
+        if let Err(reason) = self.rehearse().await {
+            tracing::debug!(reason, "the rehearsal failed; the first commands will start slower");
+        }
+        match self.images.build(&self.usual) {
+            Ok(image) => *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some(image),
+            // A software folder without the usual package is fine.
+            Err(error) => tracing::debug!(%error, "the usual software is not prepared"),
+        }
+    }
+
+    /// Runs the usual commands in a VM that is thrown away.
+    async fn rehearse(&self) -> Result<(), String> {
+        let config = WorkspaceConfig::new("rehearsal", "rehearsal");
+        let vm = self.boot("rehearsal", &config).map_err(|problem| problem.to_string())?;
+        let command = Command::new("/bin/sh").args(["-c", REHEARSAL]).env("PATH", etc::PATH);
+        let process = vm.kernel().spawn(command).map_err(|errno| errno.name().to_owned())?;
+        let ended = tokio::time::timeout(REHEARSAL_TIMEOUT, process.wait()).await;
+        match ended {
+            Ok(ExitStatus::Exited(0)) => Ok(()),
+            Ok(status) => Err(format!("{status:?}")),
+            Err(_) => Err("it took too long".to_owned()),
+        }
+    }
+
+    /// Boots a workspace's VM.
+    pub(crate) fn boot(&self, uid: &str, config: &WorkspaceConfig) -> Result<Vm, Problem> {
+        let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let software = match prepared {
+            Some(image) if config.software == self.usual => image,
+            _ => self.images.build(&config.software)?,
+        };
+        boot::boot(uid, config, &software, Arc::clone(&self.driver))
+    }
+}

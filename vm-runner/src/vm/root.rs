@@ -1,0 +1,197 @@
+//! The file systems of a VM: a read-only image of software and system files, a writable layer above it, and mounts.
+//!
+//! ```text
+//!   /        overlay of   tmpfs (what the workspace writes)
+//!                         image of the workspace: /etc/passwd, /etc/hostname, …
+//!                         image of the software: /opt/agentos/pkgs, /opt/agentos/bin, /usr, …
+//!   /dev     devfs        /proc   procfs        spec.mounts: tmpfs, or an image of files
+//! ```
+//! The image of the software is the same for all workspaces that choose the same packages, and is built before a
+//! workspace is known where that can be guessed.
+
+use std::sync::Arc;
+
+use vm_abi::{Mode, Timespec};
+use vm_api::{FilesMount, MountConfig, MountSource, Problem, ProblemCode, WorkspaceConfig};
+use vm_kernel::Accounts;
+use vm_vfs::image::{Image, ImageBuilder};
+use vm_vfs::overlayfs::{OverlayFs, OverlayOptions};
+use vm_vfs::tmpfs::{Tmpfs, TmpfsOptions};
+use vm_vfs::{
+    Caller, FileClock, FileSystem, Follow, Mapping, MountFlags, Namespace, Owner, VPath, WalkContext,
+};
+
+use super::etc;
+
+/// Names and inodes that a tmpfs of `spec.mounts` may have per MiB.
+const MOUNT_INODES_PER_MIB: u64 = 256;
+
+/// Why there is no root.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("{path}: {source}")]
+    Path { path: String, source: vm_vfs::Error },
+    #[error("the root: {0}")]
+    Overlay(vm_vfs::Error),
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        Self::new(ProblemCode::BootFailed, format!("the file systems of the VM: {error}"))
+    }
+}
+
+/// The mounts of a workspace.
+pub(crate) struct Root {
+    pub(crate) namespace: Namespace,
+    /// The layer that the workspace writes.
+    pub(crate) writable: Arc<dyn FileSystem>,
+}
+
+/// Mounts everything but what the kernel brings.
+pub(crate) fn build(
+    config: &WorkspaceConfig,
+    software: Arc<dyn FileSystem>,
+    accounts: &Accounts,
+) -> Result<Root, Error> {
+    let writable: Arc<dyn FileSystem> = Tmpfs::new(TmpfsOptions {
+        max_bytes: config.storage.size_bytes,
+        max_inodes: config.limits.inodes,
+        root_mode: Mode::new(0o755),
+        root_owner: Owner::ROOT,
+        clock: clock(),
+    });
+    let workspace = workspace_image(&config.name, accounts)?.into_file_system();
+    let overlay = OverlayFs::new(OverlayOptions {
+        lowers: vec![workspace, software],
+        upper: Arc::clone(&writable),
+        source: "workspace".to_owned(),
+    })
+    .map_err(Error::Overlay)?;
+    let namespace = Namespace::new(overlay, MountFlags::empty());
+    make_home(&namespace, config)?;
+    for mount in &config.mounts {
+        add_mount(&namespace, mount, config)?;
+    }
+    Ok(Root { namespace, writable })
+}
+
+/// What is the same in every VM, into an image that holds software already.
+pub(crate) fn place_system(builder: &mut ImageBuilder, certificates: Option<&Mapping>) -> Result<(), Error> {
+    for (directory, mode) in etc::DIRECTORIES {
+        let at = path(directory)?;
+        builder.directory(&at, Mode::new(*mode), Timespec::EPOCH).map_err(at_path(directory))?;
+    }
+    for (link, target) in etc::LINKS {
+        builder.symlink(&path(link)?, target.as_bytes(), Timespec::EPOCH).map_err(at_path(link))?;
+    }
+    for (file, text) in etc::FILES {
+        place_file(builder, file, 0o644, text.as_bytes().to_vec())?;
+    }
+    if let Some(certificates) = certificates {
+        let file = "/etc/ssl/certs/ca-certificates.crt";
+        builder
+            .file(&path(file)?, Mode::new(0o644), Timespec::EPOCH, certificates.clone())
+            .map_err(at_path(file))?;
+    }
+    Ok(())
+}
+
+fn workspace_image(hostname: &str, accounts: &Accounts) -> Result<Image, Error> {
+    let mut builder = ImageBuilder::new("image", "workspace");
+    for (file, text) in etc::workspace_files(hostname, accounts) {
+        place_file(&mut builder, file, 0o644, text.into_bytes())?;
+    }
+    Ok(builder.build())
+}
+
+fn place_file(builder: &mut ImageBuilder, file: &str, mode: u32, content: Vec<u8>) -> Result<(), Error> {
+    let content = Mapping::new(Arc::new(content));
+    builder.file(&path(file)?, Mode::new(mode), now(), content).map_err(at_path(file))
+}
+
+/// The user's home, which belongs to the user.
+fn make_home(namespace: &Namespace, config: &WorkspaceConfig) -> Result<(), Error> {
+    let home = &config.user.home;
+    let root = namespace.root();
+    let credentials = vm_abi::Credentials::root();
+    let context = WalkContext {
+        namespace,
+        root: &root,
+        start: &root,
+        credentials: &credentials,
+        caller: Caller::default(),
+    };
+    make_directories(&context, home)?;
+    let (uid, gid) = (vm_abi::Uid(config.user.uid), vm_abi::Gid(config.user.gid));
+    context.chown(home.as_bytes(), Some(uid), Some(gid), Follow::Yes).map_err(at_path(home))
+}
+
+/// Makes a directory and those above it; what is there already stays.
+fn make_directories(context: &WalkContext<'_>, directory: &str) -> Result<(), Error> {
+    let mut at = VPath::root();
+    for name in path(directory)?.components() {
+        at = at.join(name);
+        match context.mkdir(at.as_bytes(), Mode::new(0o755)) {
+            Err(error) if error != vm_abi::Errno::EEXIST => return Err(at_path(directory)(error)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn add_mount(namespace: &Namespace, mount: &MountConfig, config: &WorkspaceConfig) -> Result<(), Error> {
+    let MountConfig { path: at, read_only, source } = mount;
+    let root = namespace.root();
+    let credentials = vm_abi::Credentials::root();
+    let context = WalkContext {
+        namespace,
+        root: &root,
+        start: &root,
+        credentials: &credentials,
+        caller: Caller::default(),
+    };
+    make_directories(&context, at)?;
+    let file_system: Arc<dyn FileSystem> = match source {
+        MountSource::Tmpfs(tmpfs) => Tmpfs::new(TmpfsOptions {
+            max_bytes: tmpfs.size_bytes,
+            max_inodes: (tmpfs.size_bytes >> 20).max(4).saturating_mul(MOUNT_INODES_PER_MIB),
+            root_mode: Mode::new(0o755),
+            root_owner: Owner { uid: vm_abi::Uid(config.user.uid), gid: vm_abi::Gid(config.user.gid) },
+            clock: clock(),
+        }),
+        MountSource::Files(files) => files_image(files)?.into_file_system(),
+    };
+    let flags = if *read_only { MountFlags::READ_ONLY } else { MountFlags::empty() };
+    namespace.mount(&path(at)?, file_system, flags).map_err(at_path(at))
+}
+
+fn files_image(files: &FilesMount) -> Result<Image, Error> {
+    let mut builder = ImageBuilder::new("files", "kubernetes");
+    for entry in &files.entries {
+        place_file(&mut builder, &format!("/{}", entry.path), entry.mode, entry.content_base64.0.clone())?;
+    }
+    Ok(builder.build())
+}
+
+/// The host's time, for time stamps.
+fn clock() -> Arc<dyn FileClock> {
+    Arc::new(now)
+}
+
+fn now() -> Timespec {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+    Timespec::new(seconds, since.subsec_nanos()).unwrap_or_default()
+}
+
+fn path(text: &str) -> Result<VPath, Error> {
+    // A trailing slash is fine in a specification, and not part of a path's name.
+    let text = if text == "/" { text } else { text.trim_end_matches('/') };
+    VPath::try_from(text).map_err(at_path(text))
+}
+
+fn at_path(path: &str) -> impl FnOnce(vm_vfs::Error) -> Error + use<> {
+    let path = path.to_owned();
+    move |source| Error::Path { path, source }
+}

@@ -1,0 +1,274 @@
+//! `GET files/{path}`: content with ranges, or `?stat`, or `?list`.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH,
+    RANGE,
+};
+use http::{Method, StatusCode};
+use http_body::{Frame, SizeHint};
+use vm_abi::{OpenFlags, Stat};
+use vm_api::{Problem, ProblemCode};
+use vm_vfs::{Inode, Location, Mapping};
+
+use super::{Target, list, stat};
+use crate::http::{self as web, Body, BodyError, Request, Response};
+use crate::vm::boot::Vm;
+use crate::vm::server::errno::shown;
+use crate::vm::server::query::Query;
+
+/// Bytes read at once.
+const CHUNK_BYTES: u64 = 64 << 10;
+
+/// Answers one request.
+pub(super) async fn get(vm: &Arc<Vm>, target: Target<'_>, request: &Request) -> Result<Response, Problem> {
+    let query = Query::parse(request.uri().query(), &["stat", "list", "depth", "exclude"])?;
+    if query.switch("stat")? {
+        return Ok(web::json(StatusCode::OK, &stat::stat(&target)?));
+    }
+    if query.switch("list")? {
+        return list::list(vm, target, &query).await;
+    }
+    content(&target, request)
+}
+
+fn content(target: &Target<'_>, request: &Request) -> Result<Response, Problem> {
+    let (location, stat) = open(target)?;
+    let tag = etag(&stat);
+    let headers = request.headers();
+    if headers.get(IF_NONE_MATCH).is_some_and(|wanted| tag_matches(wanted, &tag)) {
+        let mut response = web::empty(StatusCode::NOT_MODIFIED);
+        set(response.headers_mut(), ETAG, &tag);
+        return Ok(response);
+    }
+    let (range, status) = match wanted_range(headers, stat.size) {
+        Wanted::All => (0..stat.size, StatusCode::OK),
+        Wanted::Part(range) => (range, StatusCode::PARTIAL_CONTENT),
+        Wanted::Impossible => return Ok(not_satisfiable(target, stat.size)),
+    };
+    let length = range.end - range.start;
+    let body = if *request.method() == Method::HEAD {
+        web::full(Bytes::new())
+    } else {
+        read_range(&target.path, &location, range.clone())
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let head = response.headers_mut();
+    head.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    head.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    head.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    set(head, ETAG, &tag);
+    if status == StatusCode::PARTIAL_CONTENT {
+        set(head, CONTENT_RANGE, &format!("bytes {}-{}/{}", range.start, range.end - 1, stat.size));
+    }
+    Ok(response)
+}
+
+fn open(target: &Target<'_>) -> Result<(Location, Stat), Problem> {
+    let location = target.act(|walk, path| walk.resolve(path))?;
+    let file_type = location.file_type();
+    if file_type.is_directory() {
+        let detail = format!("{}: is a directory; ?list lists it", shown(&target.path));
+        return Err(Problem::new(ProblemCode::IsADirectory, detail).with_errno("EISDIR"));
+    }
+    if !file_type.is_regular() {
+        let detail =
+            format!("{}: is neither a file nor a directory; ?stat tells what it is", shown(&target.path));
+        return Err(Problem::new(ProblemCode::UnsupportedFileType, detail));
+    }
+    target.act(|walk, _| {
+        let opened = walk.open_existing(location.clone(), OpenFlags::READ)?;
+        let stat = opened.location.stat()?;
+        Ok((opened.location, stat))
+    })
+}
+
+fn not_satisfiable(target: &Target<'_>, size: u64) -> Response {
+    let detail = format!("{} has {size} bytes; the range lies outside", shown(&target.path));
+    let mut response = web::problem(&Problem::new(ProblemCode::RangeNotSatisfiable, detail));
+    set(response.headers_mut(), CONTENT_RANGE, &format!("bytes */{size}"));
+    response
+}
+
+/// Names one state of one file.
+pub(super) fn etag(stat: &Stat) -> String {
+    format!("\"{:x}-{:x}-{:x}\"", stat.ino, stat.mtime.as_nanos(), stat.size)
+}
+
+/// Whether a header with entity tags, or `*`, names this one.
+pub(super) fn tag_matches(wanted: &HeaderValue, tag: &str) -> bool {
+    let Ok(wanted) = wanted.to_str() else { return false };
+    wanted.split(',').map(str::trim).any(|wanted| wanted == "*" || wanted.trim_start_matches("W/") == tag)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Wanted {
+    All,
+    Part(std::ops::Range<u64>),
+    Impossible,
+}
+
+/// One range is served; several at once, and what is no range of bytes, are answered with everything (RFC 9110, 14.2).
+fn wanted_range(headers: &HeaderMap, size: u64) -> Wanted {
+    let text = headers.get(RANGE).and_then(|value| value.to_str().ok());
+    let Some(spec) = text.and_then(|text| text.strip_prefix("bytes=")) else { return Wanted::All };
+    let Some((first, last)) = spec.split_once('-') else { return Wanted::All };
+    match (first.trim().parse::<u64>(), last.trim().parse::<u64>()) {
+        (Ok(first), Ok(last)) if first > last => Wanted::All,
+        (Ok(first), _) if first >= size => Wanted::Impossible,
+        (Ok(first), Ok(last)) => Wanted::Part(first..last.saturating_add(1).min(size)),
+        (Ok(first), Err(_)) if last.trim().is_empty() => Wanted::Part(first..size),
+        (Err(_), Ok(0)) if first.trim().is_empty() => Wanted::Impossible,
+        (Err(_), Ok(_)) if first.trim().is_empty() && size == 0 => Wanted::Impossible,
+        (Err(_), Ok(count)) if first.trim().is_empty() => Wanted::Part(size.saturating_sub(count)..size),
+        _ => Wanted::All,
+    }
+}
+
+/// The bytes of a file: without a copy if it is mapped, at once if it is small, else as they are asked for.
+fn read_range(path: &[u8], location: &Location, range: std::ops::Range<u64>) -> Body {
+    let length = range.end - range.start;
+    if let Some(bytes) = location.inode().map().and_then(|mapping| slice(&mapping, &range)) {
+        return web::full(bytes);
+    }
+    let mut body = FileBody { path: shown(path), inode: Arc::clone(location.inode()), range };
+    if length > CHUNK_BYTES {
+        return Body::new(body);
+    }
+    match body.next() {
+        Some(Ok(bytes)) if bytes.len() as u64 == length => web::full(bytes),
+        None => web::full(Bytes::new()),
+        Some(Ok(_)) => Body::new(FailedBody(Some(body.short()))),
+        Some(Err(error)) => Body::new(FailedBody(Some(error))),
+    }
+}
+
+fn slice(mapping: &Mapping, range: &std::ops::Range<u64>) -> Option<Bytes> {
+    let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
+    let part = mapping.slice(start, end.checked_sub(start)?)?;
+    Some(Bytes::from_owner(Owned(part)))
+}
+
+/// A mapping that [`Bytes`] can hold.
+struct Owned(Mapping);
+
+impl AsRef<[u8]> for Owned {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// A file that is read as its reader asks for it.
+struct FileBody {
+    path: String,
+    inode: Arc<dyn Inode>,
+    range: std::ops::Range<u64>,
+}
+
+impl FileBody {
+    fn next(&mut self) -> Option<Result<Bytes, BodyError>> {
+        let length = (self.range.end - self.range.start).min(CHUNK_BYTES);
+        if length == 0 {
+            return None;
+        }
+        let mut buffer = vec![0; usize::try_from(length).unwrap_or_default()];
+        match self.inode.read_at(self.range.start, &mut buffer) {
+            // Cut shorter by somebody while it is read: the length was promised already.
+            Ok(0) => Some(Err(self.short())),
+            Ok(count) => {
+                buffer.truncate(count);
+                self.range.start += count as u64;
+                Some(Ok(Bytes::from(buffer)))
+            }
+            Err(error) => Some(Err(BodyError::File { path: self.path.clone(), errno: error.errno().name() })),
+        }
+    }
+
+    fn short(&self) -> BodyError {
+        BodyError::File { path: self.path.clone(), errno: "EIO" }
+    }
+}
+
+impl http_body::Body for FileBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Poll::Ready(self.next().map(|result| result.map(Frame::data)))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.range.end - self.range.start)
+    }
+}
+
+/// A body that only fails, so that the connection ends instead of a wrong length being served.
+struct FailedBody(Option<BodyError>);
+
+impl http_body::Body for FailedBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Poll::Ready(self.0.take().map(Err))
+    }
+}
+
+fn set(headers: &mut HeaderMap, name: http::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(text: &'static str, size: u64) -> Wanted {
+        let mut headers = HeaderMap::new();
+        headers.insert(RANGE, HeaderValue::from_static(text));
+        wanted_range(&headers, size)
+    }
+
+    #[test]
+    fn a_range_is_cut_to_the_file() {
+        assert_eq!(range("bytes=0-4", 10), Wanted::Part(0..5));
+        assert_eq!(range("bytes=5-", 10), Wanted::Part(5..10));
+        assert_eq!(range("bytes=-3", 10), Wanted::Part(7..10));
+        assert_eq!(range("bytes=-30", 10), Wanted::Part(0..10));
+        assert_eq!(range("bytes=8-18446744073709551615", 10), Wanted::Part(8..10));
+    }
+
+    #[test]
+    fn a_range_outside_of_the_file_cannot_be_satisfied() {
+        assert_eq!(range("bytes=10-", 10), Wanted::Impossible);
+        assert_eq!(range("bytes=-0", 10), Wanted::Impossible);
+        assert_eq!(range("bytes=0-0", 0), Wanted::Impossible);
+        assert_eq!(range("bytes=-1", 0), Wanted::Impossible);
+    }
+
+    #[test]
+    fn what_is_no_single_range_is_answered_with_everything() {
+        for text in ["bytes=4-2", "bytes=0-1,3-4", "lines=1-2", "bytes=x-y", "bytes=", "bytes=-"] {
+            assert_eq!(range(text, 10), Wanted::All, "{text}");
+        }
+    }
+
+    #[test]
+    fn entity_tags_match_exactly_or_with_a_star() {
+        for (wanted, expected) in [("\"a\"", true), ("\"b\", \"a\"", true), ("*", true), ("\"b\"", false)] {
+            assert_eq!(tag_matches(&HeaderValue::from_static(wanted), "\"a\""), expected, "{wanted}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! `?stat`: what a path is.
+
+use vm_abi::{FileType, Stat, Timespec};
+use vm_api::{FileStat, Problem, route};
+use vm_vfs::Follow;
+
+use super::Target;
+
+/// The attributes of the target; a symbolic link is not followed.
+pub(super) fn stat(target: &Target<'_>) -> Result<FileStat, Problem> {
+    target.act(|walk, path| {
+        let stat = walk.stat(path, Follow::No)?;
+        let link = if stat.file_type().is_symlink() { Some(walk.read_link(path)?) } else { None };
+        Ok(describe(path, &stat, link))
+    })
+}
+
+/// The document about a path.
+pub(super) fn describe(path: &[u8], stat: &Stat, link: Option<Vec<u8>>) -> FileStat {
+    let text = String::from_utf8_lossy(path);
+    let path_encoded = matches!(text, std::borrow::Cow::Owned(_)).then(|| route::encode_guest_path(path));
+    FileStat {
+        path: text.into_owned(),
+        path_encoded,
+        file_type: wire_type(stat.file_type()),
+        size: stat.size,
+        mode: format!("{:04o}", stat.mode & 0o7777),
+        uid: stat.uid.0,
+        gid: stat.gid.0,
+        links: stat.nlink,
+        inode: stat.ino,
+        modified: rfc3339(stat.mtime),
+        changed: rfc3339(stat.ctime),
+        accessed: rfc3339(stat.atime),
+        target: link.map(|target| String::from_utf8_lossy(&target).into_owned()),
+    }
+}
+
+fn wire_type(file_type: FileType) -> vm_api::FileType {
+    match file_type {
+        FileType::Directory => vm_api::FileType::Directory,
+        FileType::Symlink => vm_api::FileType::Symlink,
+        FileType::Fifo => vm_api::FileType::Fifo,
+        FileType::Socket => vm_api::FileType::Socket,
+        FileType::CharDevice => vm_api::FileType::CharDevice,
+        FileType::BlockDevice => vm_api::FileType::BlockDevice,
+        FileType::Regular => vm_api::FileType::File,
+    }
+}
+
+fn rfc3339(time: Timespec) -> String {
+    let nanos = i32::try_from(time.nsec).unwrap_or_default();
+    jiff::Timestamp::new(time.sec, nanos).unwrap_or_default().to_string()
+}

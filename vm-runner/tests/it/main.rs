@@ -1,0 +1,9 @@
+//! The vm-runner as a whole: real processes, real guests. Needs the guest software in `.local/software`.
+
+mod errors;
+mod exec;
+mod files;
+mod lifecycle;
+mod run;
+mod runner;
+mod tls;
