@@ -60,6 +60,7 @@ pub struct WasmEngine {
 
 struct Inner {
     pooled: Engine,
+    fingerprint: String,
     on_demand: OnceLock<Engine>,
     ticker: Ticker,
 }
@@ -74,7 +75,14 @@ impl WasmEngine {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options)));
         let pooled = Engine::new(&config).map_err(Error::Engine)?;
         let ticker = Ticker::start(pooled.weak())?;
-        Ok(Self { inner: Arc::new(Inner { pooled, on_demand: OnceLock::new(), ticker }) })
+        let fingerprint = fingerprint(&pooled);
+        Ok(Self { inner: Arc::new(Inner { pooled, fingerprint, on_demand: OnceLock::new(), ticker }) })
+    }
+
+    /// What code for this engine depends on, see [`Compiler::fingerprint`].
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        &self.inner.fingerprint
     }
 
     /// The engine whose instances come from the pool.
@@ -113,9 +121,7 @@ impl Compiler {
         // Whoever compiles many modules runs several compilers side by side.
         config.parallel_compilation(false);
         let engine = Engine::new(&config).map_err(Error::Engine)?;
-        let mut hasher = Sha256Hasher(Sha256::new());
-        engine.precompile_compatibility_hash().hash(&mut hasher);
-        let fingerprint = hex(&hasher.0.finalize())[..32].to_owned();
+        let fingerprint = fingerprint(&engine);
         Ok(Self { engine, fingerprint })
     }
 
@@ -160,7 +166,18 @@ fn config() -> Result<Config> {
     Ok(config)
 }
 
-#[expect(unsafe_code, reason = "wasmtime marks every Cranelift setting unsafe; CPU features are checked when code is loaded")]
+fn fingerprint(engine: &Engine) -> String {
+    let mut hasher = Sha256Hasher(Sha256::new());
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    let mut digits = hex(&hasher.0.finalize());
+    digits.truncate(32);
+    digits
+}
+
+#[expect(
+    unsafe_code,
+    reason = "wasmtime marks every Cranelift setting unsafe; CPU features are checked when code is loaded"
+)]
 fn enable_cpu_feature(config: &mut Config, feature: &str) {
     // SAFETY: the flag only tells which instructions may be used; loading code on a CPU that lacks one is refused.
     unsafe {
@@ -215,6 +232,13 @@ mod tests {
         let (one, other) = (Compiler::new().unwrap(), Compiler::new().unwrap());
         assert_eq!(one.fingerprint(), other.fingerprint());
         assert_eq!(one.fingerprint().len(), 32);
+    }
+
+    #[test]
+    fn an_engine_with_a_pool_accepts_what_the_compiler_makes() {
+        let engine = WasmEngine::new(&EngineOptions::default()).unwrap();
+        assert_eq!(engine.fingerprint(), Compiler::new().unwrap().fingerprint());
+        assert_eq!(fingerprint(engine.on_demand().unwrap()), engine.fingerprint());
     }
 
     #[test]

@@ -7,10 +7,26 @@
 //! # Lock order
 //! `module_cache` (the map of loaded modules), `ticker` (the engines): leaves, never held together nor across an await.
 
+mod convert;
+mod driver;
 mod engine;
 mod error;
+mod guest;
+mod host_call;
+mod host_fs;
+mod host_net;
+mod host_process;
+mod host_tty;
+mod host_user;
+mod layout;
+mod link;
+mod memory;
+mod module_cache;
+mod preview1;
+mod run;
 pub mod software;
 mod ticker;
 
+pub use driver::WasmDriver;
 pub use engine::{Compiler, EngineOptions, WasmEngine};
 pub use error::{Error, Result};

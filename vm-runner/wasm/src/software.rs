@@ -13,5 +13,7 @@ mod recipe;
 mod tree;
 
 pub use build::{BuildOptions, Progress, Report, build};
+pub(crate) use compile::file_name;
+pub(crate) use index::COMPILED;
 pub use index::{Index, ModuleEntry};
 pub use manifest::{Manifest, Package, Source};

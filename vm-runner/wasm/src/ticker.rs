@@ -41,10 +41,8 @@ impl Ticker {
             engines: Mutex::new(vec![engine]),
         });
         let of_thread = Arc::clone(&shared);
-        let thread = Builder::new()
-            .name("epoch".to_owned())
-            .spawn(move || of_thread.run())
-            .map_err(Error::Thread)?;
+        let thread =
+            Builder::new().name("epoch".to_owned()).spawn(move || of_thread.run()).map_err(Error::Thread)?;
         Ok(Self { shared, thread: Some(thread) })
     }
 

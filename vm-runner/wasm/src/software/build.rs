@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use super::compile::{self, Compilation};
 use super::index::{self, Index};
 use super::manifest::{self, Manifest, Package, Source};
+use super::place;
 use super::recipe::{PackageRecipe, Recipe};
 use super::tree::{self, Programs, Tree};
-use super::place;
 use crate::engine::Compiler;
 use crate::error::{Error, Result};
 
@@ -130,7 +130,8 @@ fn package(recipe: &PackageRecipe, trees: &[Tree]) -> Result<Package> {
         }
         for command in &part.commands {
             if !tree.commands().any(|name| name == command) {
-                let reason = format!("package {} names the command {command}, which is not a program", recipe.name);
+                let reason =
+                    format!("package {} names the command {command}, which is not a program", recipe.name);
                 return Err(Error::Format { path: tree.path.clone().into(), reason });
             }
             commands.push(command.clone());

@@ -49,7 +49,11 @@ impl Compilation<'_> {
                 failed.fetch_or(module.is_err(), Ordering::Relaxed);
                 let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
                 done.add(sha256, wasm.len(), module);
-                (self.progress)(Progress::Module { done: done.modules.len(), total: queue.len(), compiled: done.compiled });
+                (self.progress)(Progress::Module {
+                    done: done.modules.len(),
+                    total: queue.len(),
+                    compiled: done.compiled,
+                });
             }
         };
         std::thread::scope(|scope| {
@@ -87,7 +91,8 @@ impl Compilation<'_> {
     /// Removes what no program of this build needs.
     pub(super) fn remove_others(&self) -> Result<()> {
         for name in place::names_in(&self.compiled)? {
-            let is_needed = name.strip_suffix(".cwasm").is_some_and(|sha256| self.programs.contains_key(sha256));
+            let is_needed =
+                name.strip_suffix(".cwasm").is_some_and(|sha256| self.programs.contains_key(sha256));
             if !is_needed && name != FINGERPRINT {
                 place::remove(&self.compiled.join(name))?;
             }

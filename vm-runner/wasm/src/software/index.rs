@@ -45,4 +45,11 @@ impl Index {
         let bytes = place::read(&path)?;
         serde_json::from_slice(&bytes).map_err(|error| Error::Format { path, reason: error.to_string() })
     }
+
+    /// The contents of `index.json`.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        // Strings and numbers under string keys can always be written.
+        serde_json::to_vec_pretty(self).unwrap_or_default()
+    }
 }

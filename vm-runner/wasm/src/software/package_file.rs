@@ -120,7 +120,8 @@ mod tests {
     #[test]
     fn regular_files_are_found_with_their_bytes() {
         let index =
-            [SCHEMA.to_vec(), vec![3], entry("/", 1, 0, 0), entry("/bin", 1, 9, 0), entry("/bin/x", 0, 2, 3)].concat();
+            [SCHEMA.to_vec(), vec![3], entry("/", 1, 0, 0), entry("/bin", 1, 9, 0), entry("/bin/x", 0, 2, 3)]
+                .concat();
         let package = package(&index, b"..abc.");
         let files = files(&package).unwrap();
         assert_eq!(files.len(), 1);

@@ -1,4 +1,7 @@
-#![expect(clippy::disallowed_methods, reason = "the software build and the compiled modules are host files; nothing of a guest reaches this file")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the software build and the compiled modules are host files; nothing of a guest reaches this file"
+)]
 //! The host files of the software folder: reading, and putting files in place so that a half-written one is never seen.
 
 use std::fs::{self, File};

@@ -47,7 +47,7 @@ pub(super) struct PartRecipe {
 }
 
 impl Recipe {
-    /// Reads and checks the recipe in `folder`.
+    /// Reads and checks a recipe.
     pub(super) fn read(path: &Path) -> Result<Self> {
         let path = path.to_owned();
         let bytes = place::read(&path)?;

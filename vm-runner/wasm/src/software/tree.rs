@@ -49,7 +49,8 @@ pub(super) fn install(
     let version = npm_version(&npm)?;
     let source = npm.join(&recipe.from);
     let short_name = recipe.name.rsplit('/').next().unwrap_or(&recipe.name);
-    let is_package = Path::new(&recipe.from).extension().is_some_and(|extension| extension == PACKAGE_EXTENSION);
+    let is_package =
+        Path::new(&recipe.from).extension().is_some_and(|extension| extension == PACKAGE_EXTENSION);
     let path = if is_package {
         format!("packages/{short_name}-{version}.{PACKAGE_EXTENSION}")
     } else {
@@ -64,10 +65,16 @@ pub(super) fn install(
     Ok(Tree { name: recipe.name.clone(), version, path, contents })
 }
 
-fn install_package(source: &Path, target: &Path, programs: &mut Programs) -> Result<BTreeMap<String, String>> {
+fn install_package(
+    source: &Path,
+    target: &Path,
+    programs: &mut Programs,
+) -> Result<BTreeMap<String, String>> {
     let package = place::read(source)?;
-    let files = package_file::files(&package)
-        .ok_or_else(|| Error::Format { path: source.to_owned(), reason: "not an .aospkg of format 1".to_owned() })?;
+    let files = package_file::files(&package).ok_or_else(|| Error::Format {
+        path: source.to_owned(),
+        reason: "not an .aospkg of format 1".to_owned(),
+    })?;
     let mut contents = BTreeMap::new();
     for (path, range) in files {
         let bytes = &package[range];
@@ -133,7 +140,7 @@ fn npm_version(npm: &Path) -> Result<String> {
     }
     let path = npm.join("package.json");
     let bytes = place::read(&path)?;
-    let parsed: PackageJson = serde_json::from_slice(&bytes)
-        .map_err(|error| Error::Format { path, reason: error.to_string() })?;
+    let parsed: PackageJson =
+        serde_json::from_slice(&bytes).map_err(|error| Error::Format { path, reason: error.to_string() })?;
     Ok(parsed.version)
 }

@@ -1,0 +1,171 @@
+//! From raw guest integers to the kernel's types, and back: the numbers that more than one import module uses.
+
+use vm_abi::{Errno, FileType, OpenFlags, Signal, SignalSet, Timespec};
+use vm_kernel::syscall::{DirFd, Fd};
+
+use crate::guest::Guest;
+
+/// `AT_FDCWD`, and the value some programs use for it.
+const CURRENT_DIRECTORY: [u32; 2] = [0xffff_ffff, 0xffff_fffe];
+/// Marks the number of a preopened directory, which is in no fd table.
+pub(crate) const PREOPEN_TAG: u32 = 0x4000_0000;
+/// Number of the first preopened directory.
+const FIRST_PREOPEN: u32 = 3;
+
+/// What an fd number of a guest names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// An entry of the fd table.
+    Fd(Fd),
+    /// A preopened directory.
+    Preopen(DirFd),
+}
+
+/// An fd.
+pub(crate) fn fd(raw: u32) -> Result<Fd, Errno> {
+    Fd::try_from(raw).map_err(|_| Errno::EBADF)
+}
+
+/// An fd or a preopened directory. 3 and 4 name preopened directories while the guest has nothing open there.
+pub(crate) fn target(guest: &Guest, raw: u32) -> Result<Target, Errno> {
+    if raw & PREOPEN_TAG != 0 {
+        return preopen(guest, raw & !PREOPEN_TAG).map(Target::Preopen);
+    }
+    let fd = fd(raw)?;
+    if (FIRST_PREOPEN..FIRST_PREOPEN + 2).contains(&raw)
+        && vm_kernel::syscall::file::fd_flags(&guest.ctx, fd).is_err()
+    {
+        return preopen(guest, raw).map(Target::Preopen);
+    }
+    Ok(Target::Fd(fd))
+}
+
+/// The directory that a path is relative to.
+pub(crate) fn dir(guest: &Guest, raw: u32) -> Result<DirFd, Errno> {
+    if CURRENT_DIRECTORY.contains(&raw) {
+        return Ok(DirFd::Cwd);
+    }
+    match target(guest, raw)? {
+        Target::Fd(fd) => Ok(DirFd::Fd(fd)),
+        Target::Preopen(dir) => Ok(dir),
+    }
+}
+
+/// Preopened directory `number`: the working directory of the start first, then `/` if that is another one.
+fn preopen(guest: &Guest, number: u32) -> Result<DirFd, Errno> {
+    match number.checked_sub(FIRST_PREOPEN) {
+        Some(0) => Ok(DirFd::Cwd),
+        Some(1) if *guest.ctx.cwd_path() != *b"/" => Ok(DirFd::Root),
+        _ => Err(Errno::EBADF),
+    }
+}
+
+/// A signal, which must not be 0.
+pub(crate) fn signal(raw: u32) -> Result<Signal, Errno> {
+    i32::try_from(raw).ok().and_then(Signal::from_raw).ok_or(Errno::EINVAL)
+}
+
+/// A set of signals in two halves.
+pub(crate) fn signal_set(low: u32, high: u32) -> SignalSet {
+    SignalSet::from_bits(u64::from(high) << 32 | u64::from(low))
+}
+
+/// The two halves of a set of signals.
+pub(crate) fn halves(set: SignalSet) -> (u32, u32) {
+    let bits = set.bits();
+    ((bits & 0xffff_ffff) as u32, (bits >> 32) as u32)
+}
+
+/// A time as preview 1 counts it. Negative times are 0.
+pub(crate) fn nanoseconds(time: Timespec) -> u64 {
+    time.as_nanos()
+}
+
+/// Preview 1's number of a file type. Pipes have none; they are told apart by their mode.
+pub(crate) fn wasi_file_type(file_type: FileType) -> u8 {
+    match file_type {
+        FileType::Fifo => 0,
+        FileType::BlockDevice => 1,
+        FileType::CharDevice => 2,
+        FileType::Directory => 3,
+        FileType::Regular => 4,
+        FileType::Socket => 6,
+        FileType::Symlink => 7,
+    }
+}
+
+/// Status flags of preview 1's `fdflags`.
+pub(crate) fn status_flags(raw: u32) -> OpenFlags {
+    let mut flags = OpenFlags::empty();
+    flags.set(OpenFlags::APPEND, raw & 1 != 0);
+    flags.set(OpenFlags::DSYNC, raw & 2 != 0);
+    flags.set(OpenFlags::NONBLOCK, raw & 4 != 0);
+    flags.set(OpenFlags::SYNC, raw & (8 | 16) != 0);
+    flags
+}
+
+/// Preview 1's `fdflags` of status flags.
+pub(crate) fn wasi_fd_flags(flags: OpenFlags) -> u16 {
+    let bit = |flag, bit| if flags.contains(flag) { bit } else { 0 };
+    bit(OpenFlags::APPEND, 1)
+        | bit(OpenFlags::DSYNC, 2)
+        | bit(OpenFlags::NONBLOCK, 4)
+        | bit(OpenFlags::SYNC, 16)
+}
+
+/// Open flags in the encoding of wasi-libc's `O_*`, as file actions carry them.
+pub(crate) fn libc_open_flags(raw: u32) -> OpenFlags {
+    const READ: u32 = 0x0400_0000;
+    const WRITE: u32 = 0x1000_0000;
+    let mut flags = OpenFlags::empty();
+    if raw & (READ | WRITE) == 0 && raw & 0x0a00_0000 == 0 {
+        // Rust's standard library opens /dev/null with Linux's numbers.
+        flags |= match raw & 3 {
+            1 => OpenFlags::WRITE,
+            2 => OpenFlags::READ | OpenFlags::WRITE,
+            _ => OpenFlags::READ,
+        };
+    } else {
+        flags.set(OpenFlags::WRITE, raw & WRITE != 0);
+        flags.set(OpenFlags::READ, raw & WRITE == 0 || raw & READ != 0);
+        flags |= status_flags(raw & 31);
+    }
+    flags.set(OpenFlags::CREATE, raw & 0x1000 != 0);
+    flags.set(OpenFlags::DIRECTORY, raw & 0x2000 != 0);
+    flags.set(OpenFlags::EXCL, raw & 0x4000 != 0);
+    flags.set(OpenFlags::TRUNC, raw & 0x8000 != 0);
+    flags.set(OpenFlags::NOFOLLOW, raw & 0x0100_0000 != 0);
+    flags
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_flags_come_in_two_encodings() {
+        assert_eq!(libc_open_flags(0), OpenFlags::READ);
+        assert_eq!(libc_open_flags(1), OpenFlags::WRITE);
+        assert_eq!(libc_open_flags(2), OpenFlags::READ | OpenFlags::WRITE);
+        assert_eq!(
+            libc_open_flags(0x1000_0000 | 0x1000 | 1),
+            OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::APPEND
+        );
+        assert_eq!(libc_open_flags(0x1400_0000), OpenFlags::READ | OpenFlags::WRITE);
+    }
+
+    #[test]
+    fn signal_sets_survive_the_way_to_the_guest_and_back() {
+        let set = SignalSet::EMPTY.with(Signal::SIGTERM).with(Signal::from_raw(64).unwrap());
+        let (low, high) = halves(set);
+        assert_eq!((low, high), (1 << 14, 1 << 31));
+        assert_eq!(signal_set(low, high), set);
+    }
+
+    #[test]
+    fn status_flags_survive_the_way_to_the_guest_and_back() {
+        for raw in [0, 1, 2, 4, 16, 23] {
+            assert_eq!(u32::from(wasi_fd_flags(status_flags(raw))), raw);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Compiled modules of the software folder: mapped once per vm process, linked once, instantiated often.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use wasmtime::{Engine, InstancePre, Module, ModuleExport};
+
+use crate::engine::{WasmEngine, hex};
+use crate::error::{Error, Result};
+use crate::guest::Guest;
+use crate::link::Linkers;
+use crate::software::{COMPILED, Index, file_name};
+
+/// sha256 of a module's WebAssembly.
+pub(crate) type Sha256Digest = [u8; 32];
+
+/// The modules of a software folder.
+pub(crate) struct ModuleCache {
+    engine: WasmEngine,
+    folder: PathBuf,
+    index: Index,
+    pooled: Linkers,
+    on_demand: OnceLock<Linkers>,
+    loaded: Mutex<HashMap<Sha256Digest, Arc<LoadedModule>>>,
+}
+
+/// A module, ready to be instantiated.
+pub(crate) struct LoadedModule {
+    path: PathBuf,
+    pooled: InstancePre<Guest>,
+    on_demand: OnceLock<InstancePre<Guest>>,
+    pub(crate) exports: Exports,
+}
+
+/// Where a module's exports are.
+pub(crate) struct Exports {
+    pub(crate) memory: Option<ModuleExport>,
+    pub(crate) start: ModuleExport,
+    pub(crate) trampoline: Option<ModuleExport>,
+    pub(crate) initial_mask: Option<ModuleExport>,
+}
+
+impl ModuleCache {
+    /// Opens a software folder.
+    ///
+    /// # Errors
+    /// When its index is missing or was made for another engine.
+    pub(crate) fn open(engine: WasmEngine, folder: &Path) -> Result<Self> {
+        let index = Index::read(folder)?;
+        let fingerprint = engine.fingerprint();
+        if index.fingerprint != fingerprint {
+            let reason = format!("compiled for engine {}, but this one is {fingerprint}", index.fingerprint);
+            return Err(Error::Load { path: folder.join(COMPILED), reason });
+        }
+        let pooled = Linkers::new(engine.pooled())?;
+        let loaded = Mutex::new(HashMap::new());
+        Ok(Self { engine, folder: folder.to_owned(), index, pooled, on_demand: OnceLock::new(), loaded })
+    }
+
+    pub(crate) fn engine(&self) -> &WasmEngine {
+        &self.engine
+    }
+
+    /// The module of this WebAssembly; `None` if it was not compiled ahead of time.
+    pub(crate) fn module(&self, sha256: &Sha256Digest) -> Option<Result<Arc<LoadedModule>>> {
+        if let Some(module) = self.loaded().get(sha256) {
+            return Some(Ok(Arc::clone(module)));
+        }
+        let name = hex(sha256);
+        self.index.modules.get(&name)?;
+        let path = self.folder.join(COMPILED).join(file_name(&name));
+        let loaded = self.load(path).map(Arc::new);
+        // Two processes may load the same module at the same time; the first stays.
+        Some(loaded.map(|loaded| Arc::clone(self.loaded().entry(*sha256).or_insert(loaded))))
+    }
+
+    fn load(&self, path: PathBuf) -> Result<LoadedModule> {
+        let module = deserialize(self.engine.pooled(), &path)?;
+        let Some(start) = module.get_export_index("_start") else {
+            return Err(Error::Load { path, reason: "it exports no _start".to_owned() });
+        };
+        let exports = Exports {
+            memory: module.get_export_index("memory"),
+            start,
+            trampoline: module.get_export_index("__wasi_signal_trampoline"),
+            initial_mask: module.get_export_index("__agentos_set_initial_sigmask"),
+        };
+        let pooled = self.pooled.link(&module, exports.trampoline.is_some())?;
+        Ok(LoadedModule { path, pooled, on_demand: OnceLock::new(), exports })
+    }
+
+    /// The module for the engine without a pool; loaded a second time when first needed.
+    pub(crate) fn on_demand<'a>(&self, module: &'a LoadedModule) -> Result<&'a InstancePre<Guest>> {
+        if let Some(linked) = module.on_demand.get() {
+            return Ok(linked);
+        }
+        let engine = self.engine.on_demand()?;
+        let linkers = match self.on_demand.get() {
+            Some(linkers) => linkers,
+            None => {
+                let linkers = Linkers::new(engine)?;
+                self.on_demand.get_or_init(|| linkers)
+            }
+        };
+        let linked =
+            linkers.link(&deserialize(engine, &module.path)?, module.exports.trampoline.is_some())?;
+        Ok(module.on_demand.get_or_init(|| linked))
+    }
+
+    fn loaded(&self) -> MutexGuard<'_, HashMap<Sha256Digest, Arc<LoadedModule>>> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LoadedModule {
+    pub(crate) fn pooled(&self) -> &InstancePre<Guest> {
+        &self.pooled
+    }
+}
+
+#[expect(unsafe_code, reason = "wasmtime loads machine code as it is; this is the one place where it does")]
+fn deserialize(engine: &Engine, path: &Path) -> Result<Module> {
+    // SAFETY: the file is machine code that runs with this process's rights. It comes from the software folder, which
+    // only the software build writes and no guest can reach; its fingerprint equals the engine's (checked when the
+    // folder is opened, and wasmtime checks version, target and settings again). Files are replaced by renaming, never
+    // changed in place, so the mapping stays what it was.
+    let module = unsafe { Module::deserialize_file(engine, path) };
+    module.map_err(|error| Error::Load { path: path.to_owned(), reason: format!("{error:#}") })
+}

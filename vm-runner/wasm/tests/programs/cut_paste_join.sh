@@ -1,0 +1,1 @@
+echo a:b:c | cut -d: -f2,3; echo abcdef | cut -c2-4; printf '1\n2\n' > a; printf 'x\ny\n' > b; paste a b; paste -sd, a; printf '1 one\n2 two\n' > j; printf '1 eins\n2 zwei\n' > k; join j k; comm -12 <(printf 'a\nb\n') <(printf 'b\nc\n')

@@ -1,0 +1,1 @@
+dd if=/dev/zero of=z bs=1024 count=4 2>/dev/null; stat -c %s z; truncate -s 10 z; stat -c %s z; truncate -s 1M z; stat -c %s z; head -c 100 /dev/urandom | wc -c; dd if=z of=y bs=1 count=5 skip=3 2>/dev/null; wc -c < y; printf XX | dd of=y bs=1 seek=1 conv=notrunc 2>/dev/null; wc -c < y

@@ -1,0 +1,5 @@
+export A=1; B=2 sh -c 'echo $A$B'
+sh -c 'echo "[$B]"'
+env -i X=y sh -c 'echo $X'
+env | grep -c '^A='
+unset A; sh -c 'echo "[$A]"'

@@ -1,0 +1,1 @@
+echo 'Hi $NAME' | NAME=Bob envsubst

@@ -1,0 +1,1 @@
+sh -c 'a=$$; exec sh -c "[ $a = \$\$ ] && echo same pid"'

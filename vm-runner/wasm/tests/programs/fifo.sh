@@ -1,0 +1,1 @@
+mkfifo p; echo through > p & cat p; wait; [ -p p ] && echo fifo; stat -c %F p

@@ -1,0 +1,1 @@
+mkdir -p t/a/b; touch t/x.c t/a/y.c t/a/b/z.h; find t | sort; find t -name '*.c' | sort; find t -type d | sort; find t -maxdepth 1 -type f; find t -name '*.h' -o -name x.c | sort; find t -type f | wc -l; find t -path '*/b/*'; find nothing 2>/dev/null; echo $?

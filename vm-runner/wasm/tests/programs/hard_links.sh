@@ -1,0 +1,1 @@
+echo x > a; ln a b; stat -c %h a; rm a; cat b; stat -c %h b

@@ -1,0 +1,1 @@
+t=$(mktemp); [ -f $t ] && echo made; rm $t; d=$(mktemp -d); [ -d $d ] && echo dir; rmdir $d

@@ -1,0 +1,1 @@
+echo hi | tr a-z A-Z

@@ -1,0 +1,2 @@
+yes | head -1
+yes | head -n 3 | wc -l

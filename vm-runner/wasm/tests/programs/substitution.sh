@@ -1,0 +1,3 @@
+x=$(echo a b c)
+echo "[$x]"
+echo "$(echo nested $(echo inner))"

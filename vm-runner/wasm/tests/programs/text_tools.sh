@@ -1,0 +1,1 @@
+printf 'a b c d\n' | fold -w3; printf 'x\ny\n' | nl -ba; printf 'a\tb\n' | expand -t4; echo abc | rev; printf '%s\n' c a b | tsort 2>/dev/null | wc -l; echo hello | od -c | head -1; printf 'k v\nkk vv\n' | column -t; basename /a/b.txt .txt; dirname /a/b.txt

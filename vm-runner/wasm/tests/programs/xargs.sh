@@ -1,0 +1,1 @@
+printf 'a b\n' | xargs -n1 echo; seq 1 5 | xargs echo; seq 1 4 | xargs -n2 echo; echo x | xargs -I{} echo pre-{}-post; printf 'a\nb\n' | xargs -I% sh -c 'echo %; exit 0'; echo nothing | xargs false; echo $?; seq 3 | xargs -P2 -n1 true; echo $?
