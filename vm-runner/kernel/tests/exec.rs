@@ -108,7 +108,7 @@ async fn handlers_are_reset_and_mask_pending_and_children_are_kept() {
 async fn an_absolute_pwd_is_the_new_working_directory() {
     let machine = Machine::new();
     machine.program("new", |ctx| async move {
-        print(&ctx, Fd::STDOUT, &String::from_utf8(ctx.cwd_path().to_vec()).unwrap()).await;
+        print(&ctx, Fd::STDOUT, std::str::from_utf8(&ctx.cwd_path()).unwrap()).await;
         0
     });
     machine.raw_program("old", |ctx| async move {

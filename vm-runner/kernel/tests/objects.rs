@@ -1,5 +1,7 @@
 //! Kernel tests, one module per object, on a machine whose programs are closures. No wasm, no V8, no real sleeping.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails panics; all of this is tests")]
+
 mod command;
 mod credentials;
 mod devfs;

@@ -90,7 +90,7 @@ async fn duplicating_an_fd_onto_itself_keeps_it_open_in_the_child() {
 async fn actions_happen_in_order_in_the_childs_own_directory() {
     let machine = Machine::new();
     machine.program("child", |ctx| async move {
-        print(&ctx, Fd::STDOUT, &String::from_utf8(ctx.cwd_path().to_vec()).unwrap()).await;
+        print(&ctx, Fd::STDOUT, std::str::from_utf8(&ctx.cwd_path()).unwrap()).await;
         assert_eq!(syscall::file::tell(&ctx, Fd::try_from(5).unwrap()), Err(Errno::EBADF));
         0
     });
