@@ -22,6 +22,8 @@ use crate::process::spawn::Draft;
 use crate::process::table::{Parent, Placement};
 use crate::process::{ExitStatus, Pid, Process, Rlimit, Sid, WorkingDirectory};
 use crate::program::ProgramName;
+use crate::pty::host::HostTerminal;
+use crate::tty::window_size::WindowSize;
 
 /// Something to run.
 #[derive(Clone, Debug)]
@@ -35,6 +37,7 @@ pub struct Command {
     stdin: Stdio,
     stdout: Stdio,
     stderr: Stdio,
+    terminal: Option<WindowSize>,
 }
 
 /// What a standard stream of a command is.
@@ -60,6 +63,8 @@ pub struct ProcessHandle {
     pub stdout: Option<HostReader>,
     /// The other end of its standard error, if piped.
     pub stderr: Option<HostReader>,
+    /// The other side of its terminal, if it has one.
+    pub terminal: Option<HostTerminal>,
 }
 
 impl Command {
@@ -77,6 +82,7 @@ impl Command {
             stdin: Stdio::Null,
             stdout: Stdio::Null,
             stderr: Stdio::Null,
+            terminal: None,
         }
     }
 
@@ -144,14 +150,23 @@ impl Command {
         self.stderr = stderr;
         self
     }
+
+    /// Runs in a terminal of this size, which is its session's controlling one and all three streams.
+    #[must_use]
+    pub fn terminal(mut self, window: WindowSize) -> Self {
+        self.terminal = Some(window);
+        self
+    }
 }
 
 /// The standard streams of a command under construction.
+#[derive(Default)]
 struct Streams {
     fds: FdTable,
     stdin: Option<HostWriter>,
     stdout: Option<HostReader>,
     stderr: Option<HostReader>,
+    terminal: Option<HostTerminal>,
 }
 
 impl Kernel {
@@ -162,9 +177,14 @@ impl Kernel {
     /// kernel shuts down, `E2BIG`, `ENFILE`.
     pub fn spawn(&self, command: Command) -> Result<ProcessHandle, Errno> {
         let kernel = self.inner();
-        let Command { program, argv, envp, cwd, credentials, umask, stdin, stdout, stderr } = command;
+        let Command { program, argv, envp, cwd, credentials, umask, stdin, stdout, stderr, terminal } =
+            command;
         kernel.check_args(&argv, &envp)?;
-        let Streams { fds, stdin, stdout, stderr } = kernel.streams(&credentials, stdin, stdout, stderr)?;
+        let streams = match terminal {
+            Some(window) => kernel.terminal_streams(&credentials, window)?,
+            None => kernel.streams(&credentials, stdin, stdout, stderr)?,
+        };
+        let Streams { fds, stdin, stdout, stderr, terminal } = streams;
         let root = WorkingDirectory { location: kernel.namespace.root(), path: b"/"[..].into() };
         let cwd = kernel.find_directory(&root, &credentials, Caller::default(), &cwd)?;
         let open_files = u64::from(kernel.limits.max_fds);
@@ -178,8 +198,12 @@ impl Kernel {
         };
         let envp = kernel.complete_environment(envp, &draft, &kernel.environment);
         let image = kernel.find_image(&draft, &program, argv, envp, &[], Caller::default())?;
-        let process = kernel.start_process(draft, image, Parent::Host, Placement::OwnSession)?;
-        Ok(ProcessHandle { process, stdin, stdout, stderr })
+        let process = kernel.add_process(draft, image, Parent::Host, Placement::OwnSession)?;
+        if let Some(terminal) = &terminal {
+            kernel.acquire_terminal(process.pid, terminal.master().terminal());
+        }
+        kernel.start(&process);
+        Ok(ProcessHandle { process, stdin, stdout, stderr, terminal })
     }
 
     /// A pipe between the host and itself, of guests' rules and limits.
@@ -218,7 +242,7 @@ impl KernelInner {
         stdout: Stdio,
         stderr: Stdio,
     ) -> Result<Streams, Errno> {
-        let mut streams = Streams { fds: FdTable::default(), stdin: None, stdout: None, stderr: None };
+        let mut streams = Streams::default();
         let input = match stdin {
             Stdio::Null | Stdio::SameAsStdout => self.describe_null(OpenFlags::READ)?,
             Stdio::Piped => {
@@ -245,6 +269,24 @@ impl KernelInner {
         let limit = self.limits.max_fds;
         for (fd, description) in [(Fd::STDIN, input), (Fd::STDOUT, output), (Fd::STDERR, errors)] {
             streams.fds.insert_at(fd, description, FdFlags::empty(), limit).map_err(|_| Errno::EMFILE)?;
+        }
+        Ok(streams)
+    }
+
+    fn terminal_streams(
+        self: &Arc<Self>,
+        credentials: &Credentials,
+        window: WindowSize,
+    ) -> Result<Streams, Errno> {
+        let master = self.new_pty(credentials, window)?;
+        let replica = self.describe_replica(&self.pty_node(master.terminal())?)?;
+        let mut streams = Streams { terminal: Some(HostTerminal::new(master)), ..Streams::default() };
+        for fd in [Fd::STDIN, Fd::STDOUT, Fd::STDERR] {
+            let limit = self.limits.max_fds;
+            streams
+                .fds
+                .insert_at(fd, Arc::clone(&replica), FdFlags::empty(), limit)
+                .map_err(|_| Errno::EMFILE)?;
         }
         Ok(streams)
     }

@@ -10,6 +10,7 @@ use vm_vfs::{DirEntry, FileSystem, Inode, Name, NameBuf, Parent, VfsResult};
 
 use crate::anonymous::bare_stat;
 use crate::device;
+use crate::pty::PTMX;
 
 /// A tree of devices.
 pub(crate) struct DevFs {
@@ -33,9 +34,10 @@ enum NodeContent {
     Link(&'static [u8]),
 }
 
-const DEVICES: [(&[u8], DeviceNumber); 6] = [
+const DEVICES: [(&[u8], DeviceNumber); 7] = [
     (b"full", device::FULL),
     (b"null", device::NULL),
+    (b"ptmx", PTMX),
     (b"random", device::RANDOM),
     (b"tty", device::TTY),
     (b"urandom", device::URANDOM),

@@ -9,7 +9,9 @@ use vm_vfs::{Caller, Inode, NodeOpen, VfsResult};
 use crate::anonymous::bare_stat;
 use crate::context::ProcessContext;
 use crate::file::{Addressing, File, FileKind, total_len};
+use crate::pty::{PTMX, Replica};
 use crate::random::Random;
+use crate::tty::window_size::WindowSize;
 
 /// `/dev/null`.
 pub(crate) const NULL: DeviceNumber = DeviceNumber::new(1, 3);
@@ -30,14 +32,22 @@ pub(crate) fn open(
     number: DeviceNumber,
     flags: OpenFlags,
 ) -> Result<Box<dyn File>, Errno> {
-    let _ = flags;
-    let random = || Arc::clone(&ctx.kernel().random);
+    let kernel = ctx.kernel();
     Ok(match number {
         NULL => Box::new(null()),
         ZERO => Box::new(Memory::Zero),
         FULL => Box::new(Memory::Full),
-        RANDOM | URANDOM => Box::new(Memory::Random(random())),
-        _ => return Err(Errno::ENXIO),
+        RANDOM | URANDOM => Box::new(Memory::Random(Arc::clone(&kernel.random))),
+        TTY => Box::new(Replica::open(&kernel.controlling_terminal(ctx.pid())?)?),
+        PTMX => Box::new(kernel.new_pty(&ctx.process().credentials(), WindowSize::default())?),
+        _ => {
+            let node = kernel.pty(number)?;
+            let replica = Replica::open(node.terminal())?;
+            if !flags.contains(OpenFlags::NOCTTY) {
+                kernel.acquire_terminal(ctx.pid(), node.terminal());
+            }
+            Box::new(replica)
+        }
     })
 }
 
@@ -48,7 +58,12 @@ pub(crate) fn null() -> impl File {
 
 /// The inode of a null device that lies at no path.
 pub(crate) fn null_inode() -> Arc<dyn Inode> {
-    Arc::new(NullInode)
+    Arc::new(DeviceInode(NULL))
+}
+
+/// The inode of a pseudo terminal's master that was opened by no path.
+pub(crate) fn master_inode() -> Arc<dyn Inode> {
+    Arc::new(DeviceInode(PTMX))
 }
 
 /// A device without state of its own.
@@ -89,11 +104,12 @@ impl File for Memory {
     }
 }
 
-struct NullInode;
+/// A device that lies at no path.
+struct DeviceInode(DeviceNumber);
 
-impl Inode for NullInode {
+impl Inode for DeviceInode {
     fn ino(&self) -> u64 {
-        1
+        self.0.0
     }
 
     fn file_type(&self) -> FileType {
@@ -101,10 +117,10 @@ impl Inode for NullInode {
     }
 
     fn stat(&self) -> VfsResult<Stat> {
-        Ok(Stat { rdev: NULL, ..bare_stat(self.ino(), self.file_type(), Mode::new(0o666)) })
+        Ok(Stat { rdev: self.0, ..bare_stat(self.ino(), self.file_type(), Mode::new(0o666)) })
     }
 
     fn open(&self, _caller: Caller, _flags: OpenFlags) -> VfsResult<NodeOpen> {
-        Ok(NodeOpen::Device(NULL))
+        Ok(NodeOpen::Device(self.0))
     }
 }

@@ -24,7 +24,9 @@ use crate::poll::{Deadline, Interest, Waiter, wait_ready};
 use crate::process::table::{Parent, ProcessTable};
 use crate::process::{ExitStatus, Pgid, Pid, Sid};
 use crate::procfs::ProcFs;
+use crate::pty::{DevPts, PtyTable};
 use crate::random::{OsRandom, Random};
+use crate::tty::job_control::ControllingTerminals;
 use crate::usage::{Meter, Usage};
 
 /// The kernel of one VM. Cheap to clone; when the last clone is dropped, all processes are gone at once.
@@ -51,6 +53,8 @@ pub(crate) struct KernelInner {
     pub(crate) table: ProcessTable,
     pub(crate) locks: Arc<LockTable>,
     pub(crate) fifos: FifoTable,
+    pub(crate) ptys: PtyTable,
+    pub(crate) controlling: ControllingTerminals,
     pub(crate) meters: Meters,
     /// All anonymous files lie here.
     pub(crate) anonymous: Location,
@@ -169,6 +173,8 @@ impl KernelBuilder {
             table: ProcessTable::default(),
             locks: LockTable::new(Arc::clone(&meters.locks)),
             fifos: FifoTable::default(),
+            ptys: PtyTable::default(),
+            controlling: ControllingTerminals::default(),
             meters,
             limits,
             anonymous: anonymous_location(),
@@ -211,6 +217,12 @@ impl Kernel {
     #[must_use]
     pub fn devfs(&self) -> Arc<dyn FileSystem> {
         DevFs::new(self.inner.clock.realtime())
+    }
+
+    /// A file system that names the pseudo terminals, to be mounted at `/dev/pts`.
+    #[must_use]
+    pub fn devpts(&self) -> Arc<dyn FileSystem> {
+        DevPts::new(&self.inner)
     }
 
     /// A file system that shows the processes, to be mounted at `/proc`.

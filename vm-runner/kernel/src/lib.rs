@@ -15,11 +15,12 @@
 //! A lock may be taken while those above it are held, never the other way round. None is held across an await, a call
 //! into a driver, or the drop of an open file.
 //!
-//! 1. `FifoTable::pipes`
+//! 1. `FifoTable::pipes`, `PtyTable::nodes`, `ControllingTerminals::by_session` (one at a time)
 //! 2. `ProcessTable::inner`: relations of processes
 //! 3. locks of one `Process`: `signals`, `fds`, `image`, `credentials`, `cwd`, `memory`, ... (one at a time)
 //! 4. `FileDescription::offset`, `FileDescription::flock`
-//! 5. `LockTable::inner`, and the locks of pipes (`Pipe::inner`), devices and anonymous nodes (one at a time)
+//! 5. `LockTable::inner`, and the locks of pipes (`Pipe::inner`), terminals (`Terminal::inner`) and
+//!    anonymous nodes (one at a time)
 //! 6. the locks inside `vm-vfs`
 //! 7. `Readiness::waiters`
 
@@ -40,9 +41,11 @@ mod poll;
 mod process;
 mod procfs;
 mod program;
+mod pty;
 mod random;
 pub mod syscall;
 mod task;
+mod tty;
 mod usage;
 
 pub use account::{Account, Accounts, Group};
@@ -53,5 +56,7 @@ pub use limits::Limits;
 pub use pipe::host::{HostReader, HostWriter};
 pub use process::{ExitStatus, Pgid, Pid, Sid};
 pub use program::ProgramName;
+pub use pty::host::HostTerminal;
 pub use random::{OsRandom, Random};
+pub use tty::window_size::WindowSize;
 pub use usage::Usage;

@@ -166,17 +166,8 @@ pub(crate) struct ProcessParts {
 impl Process {
     /// A process that does not run yet.
     pub(crate) fn new(pid: Pid, parts: ProcessParts) -> Self {
-        let ProcessParts {
-            fds,
-            image,
-            signals,
-            credentials,
-            umask,
-            open_files,
-            cwd,
-            memory,
-            started,
-        } = parts;
+        let ProcessParts { fds, image, signals, credentials, umask, open_files, cwd, memory, started } =
+            parts;
         Self {
             pid,
             control: Control::default(),

@@ -16,6 +16,7 @@ pub mod process;
 pub mod random;
 pub mod signal;
 pub mod time;
+pub mod tty;
 
 pub use vm_abi::{
     Access, Credentials, DeviceNumber, Errno, FileType, Gid, Mode, OpenFlags, PollEvents, Signal, SignalSet,
@@ -36,6 +37,9 @@ pub use crate::process::spawn::{FileAction, SpawnAttributes, SpawnGroup, SpawnId
 pub use crate::process::wait::{WaitOptions, WaitResult, WaitStatus, WaitTarget};
 pub use crate::process::{Pgid, Pid, Rlimit, Sid};
 pub use crate::program::ProgramName;
+pub use crate::tty::termios::{ControlCharacters, InputFlags, LocalFlags, OutputFlags, Termios};
+pub use crate::tty::window_size::WindowSize;
 pub use path::{AccessIds, DirFd};
 pub use poll::PollFd;
 pub use time::ClockId;
+pub use tty::TtyMode;

@@ -107,6 +107,23 @@ async fn max_pipe_total_bytes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn max_terminals() {
+    let machine = machine(|limits| limits.max_terminals = 1);
+    machine
+        .expect(|ctx| async move {
+            let open = || syscall::tty::open_pty(&ctx, syscall::WindowSize::STANDARD, OpenFlags::empty());
+            let (master, replica) = open().unwrap();
+            assert_eq!(open(), Err(Errno::ENOSPC));
+            syscall::file::close(&ctx, master).unwrap();
+            assert_eq!(open(), Err(Errno::ENOSPC));
+            syscall::file::close(&ctx, replica).unwrap();
+            open().unwrap();
+        })
+        .await;
+    assert_eq!(machine.kernel.usage().terminals, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn max_args_bytes() {
     let machine = machine(|limits| limits.max_args_bytes = 1000);
     machine.program("true", |_| async { 0 });

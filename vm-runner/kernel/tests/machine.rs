@@ -98,6 +98,7 @@ impl Machine {
             machine.kernel.namespace().mount(&path, file_system, MountFlags::empty()).unwrap();
         };
         mount("/dev", machine.kernel.devfs());
+        mount("/dev/pts", machine.kernel.devpts());
         mount("/proc", machine.kernel.procfs());
         machine
     }

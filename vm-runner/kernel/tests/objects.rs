@@ -21,4 +21,5 @@ mod program;
 mod signal;
 mod spawn;
 mod time;
+mod tty;
 mod wait;

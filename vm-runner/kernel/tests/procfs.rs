@@ -118,7 +118,8 @@ async fn the_system_shows_what_it_has() {
             let mounts: Vec<_> = mounts.lines().collect();
             assert!(mounts[0].starts_with("tmpfs / tmpfs rw"), "{mounts:?}");
             assert_eq!(mounts[1], "devtmpfs /dev devtmpfs ro,relatime 0 0");
-            assert_eq!(mounts[2], "proc /proc proc ro,relatime 0 0");
+            assert_eq!(mounts[2], "devpts /dev/pts devpts rw,relatime 0 0");
+            assert_eq!(mounts[3], "proc /proc proc ro,relatime 0 0");
             assert!(content(&ctx, "/proc/meminfo").await.contains("MemTotal:        2097152 kB\n"));
             assert!(content(&ctx, "/proc/version").await.starts_with("Linux version"));
             for file in ["cpuinfo", "filesystems", "loadavg", "stat", "uptime"] {

@@ -15,6 +15,7 @@ impl KernelInner {
         self.locks.release_process(process.pid);
         // Giving memory back cannot fail.
         let _ = process.set_memory(0);
+        self.leave_session(process.pid);
         let ended = self.table.end(process.pid, status);
         process.set_ended(status);
         if let Some(parent) = ended.parent {

@@ -142,7 +142,8 @@ pub(crate) async fn spawn(ctx: &ProcessContext, request: SpawnRequest) -> Result
         SpawnGroup::Join(group) => Placement::Group(group),
         SpawnGroup::OwnSession => Placement::OwnSession,
     };
-    let child = kernel.start_process(draft, image, Parent::Process(ctx.pid()), placement)?;
+    let child = kernel.add_process(draft, image, Parent::Process(ctx.pid()), placement)?;
+    kernel.start(&child);
     Ok(child.pid)
 }
 
@@ -246,9 +247,9 @@ impl KernelInner {
         Ok(Arc::new(Image { program: found.program, path: found.path, argv: found.argv.into(), envp }))
     }
 
-    /// Makes a process of a draft and runs it.
-    pub(crate) fn start_process(
-        self: &Arc<Self>,
+    /// Makes a process of a draft. It does not run yet.
+    pub(crate) fn add_process(
+        &self,
         draft: Draft,
         image: Arc<Image>,
         parent: Parent,
@@ -267,10 +268,13 @@ impl KernelInner {
             memory: self.meters.memory.empty_charge(),
             started: self.clock.monotonic(),
         };
-        let process = self.table.insert(parent, placement, charge, |pid| Process::new(pid, parts))?;
-        let run = run_process(Arc::clone(self), Arc::clone(&process));
+        self.table.insert(parent, placement, charge, |pid| Process::new(pid, parts))
+    }
+
+    /// Lets a process run.
+    pub(crate) fn start(self: &Arc<Self>, process: &Arc<Process>) {
+        let run = run_process(Arc::clone(self), Arc::clone(process));
         process.set_task(task::start(&self.runtime, run));
-        Ok(process)
     }
 
     /// The directory at a path, as a working directory.

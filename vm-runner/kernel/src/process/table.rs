@@ -159,11 +159,6 @@ impl ProcessTable {
             .collect()
     }
 
-    /// Whether anybody belongs to a group, zombies included.
-    pub(crate) fn has_group(&self, group: Pgid) -> bool {
-        self.inner.lock().entries.values().any(|entry| entry.group == group)
-    }
-
     /// Whether no member of a process's group has a parent in its session but outside of the group: then nobody could
     /// continue it after a stop from the terminal.
     pub(crate) fn is_in_orphaned_group(&self, pid: Pid) -> bool {

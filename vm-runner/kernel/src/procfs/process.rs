@@ -8,6 +8,7 @@ use crate::file::description::FileDescription;
 use crate::kernel::KernelInner;
 use crate::process::Process;
 use crate::process::table::Relations;
+use crate::pty::Replica;
 
 /// A file about a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +109,11 @@ pub(super) fn name_of(kernel: &KernelInner, description: &FileDescription) -> Ve
         FileKind::Pipe => anonymous("pipe"),
         FileKind::StreamSocket | FileKind::DatagramSocket => anonymous("socket"),
         FileKind::CharDevice => b"/dev/null".to_vec(),
-        FileKind::Regular | FileKind::Directory | FileKind::Terminal => anonymous("anon"),
+        FileKind::Terminal => match description.file().downcast::<Replica>() {
+            Some(replica) => format!("/dev/pts/{}", replica.terminal().index()).into_bytes(),
+            None => b"/dev/ptmx".to_vec(),
+        },
+        FileKind::Regular | FileKind::Directory => anonymous("anon"),
     }
 }
 
