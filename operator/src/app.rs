@@ -14,14 +14,14 @@ use crate::{
     http::{self, Role, RoleCell},
     lease::Elector,
     metrics::Metrics,
-    runner,
+    runner::{self, name::TLS_SECRET},
     runner_client::{HttpRunnerClient, RunnerClient},
     spawn::{Task, spawn},
     store::{self, WatchedNamespace, WatchedWorkspace, Writers},
     workspace,
 };
 use futures::{Stream, StreamExt, TryStreamExt};
-use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::Service, networking::v1::NetworkPolicy};
+use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client, Resource,
     runtime::{
@@ -159,18 +159,27 @@ async fn lead(
         leaf = system::prepare(&context, &runner_client) => leaf,
         () = stop.cancelled() => return Ok(()),
     };
-    let by_generation: fn(&StatefulSet) -> Option<u64> = predicates::generation;
-    let by_version: fn(&Service) -> Option<u64> = predicates::resource_version;
-    let policies_by_generation: fn(&NetworkPolicy) -> Option<u64> = predicates::generation;
-    let pods = store::watch_pods(client, pods);
+    let pods = store::watch(Api::<Pod>::all(client.clone()), store::ours(), pods);
     let follow_context = Arc::clone(&context);
     let roles: Arc<dyn RunnerClient> = Arc::new(runner_client.clone());
     let certificates = Arc::clone(&context);
     let background: Vec<Task<()>> = vec![
-        spawn(drain(store::watch_made(client, stateful_sets, by_generation, due.clone()))),
-        spawn(drain(store::watch_made(client, services, by_version, due.clone()))),
-        spawn(drain(store::watch_made(client, network_policies, policies_by_generation, due.clone()))),
-        spawn(drain(store::watch_certificates(client, secrets, due.clone()))),
+        spawn(drain(store::watch_made(client, store::ours(), stateful_sets, made_generation, due.clone()))),
+        spawn(drain(store::watch_made(client, store::ours(), services, made_version, due.clone()))),
+        spawn(drain(store::watch_made(
+            client,
+            store::ours(),
+            network_policies,
+            made_generation,
+            due.clone(),
+        ))),
+        spawn(drain(store::watch_made(
+            client,
+            certificates_of_runners(),
+            secrets,
+            made_version,
+            due.clone(),
+        ))),
         spawn(async move { follow::run(follow_context, roles, pods).await }),
         spawn(async move { system::run(&certificates, &runner_client, prepared).await }),
     ];
@@ -186,6 +195,21 @@ async fn lead(
     let result = supervise(controllers, &background, stop).await;
     context.metrics.set_leader(false);
     result
+}
+
+/// Objects whose status changes all the time have changed when their generation has.
+fn made_generation<K: Resource>(made: &K) -> Option<u64> {
+    predicates::generation(made)
+}
+
+/// Objects without a generation.
+fn made_version<K: Resource>(made: &K) -> Option<u64> {
+    predicates::resource_version(made)
+}
+
+/// By name, so that the operator need not be able to watch any other Secret.
+fn certificates_of_runners() -> watcher::Config {
+    store::ours().fields(&format!("metadata.name={TLS_SECRET}"))
 }
 
 /// Runs the controllers until they end by request, and notices what ends without one.
@@ -223,9 +247,9 @@ async fn drain<K>(stream: impl Stream<Item = Result<K, watcher::Error>>) {
 async fn run_workspaces(context: Arc<Context>, writer: Writer<WatchedWorkspace>, stop: CancellationToken) {
     let api: Api<WatchedWorkspace> = Api::all(context.client.clone());
     let (seen, passed) = (Arc::clone(&context), Arc::clone(&context));
-    let watched = store::watch(api, watcher::Config::default(), writer)
-        .inspect_ok(move |event| notice_deletion(event, &seen))
-        .applied_objects()
+    let events = store::watch(api, watcher::Config::default(), writer)
+        .inspect_ok(move |event| notice_deletion(event, &seen));
+    let watched = store::settled(events, context.stores.workspaces.clone())
         .predicate_filter(workspace::trigger_version, PredicateConfig::default())
         .inspect_ok(move |watched| passed.namespaces_due.extend(workspace::namespace_of(watched)))
         .map_ok(|watched| ObjectRef::from_obj(&watched));
@@ -247,7 +271,7 @@ async fn run_workspaces(context: Arc<Context>, writer: Writer<WatchedWorkspace>,
     .await;
 }
 
-/// Deletions go past the controller, because there is nothing left to reconcile.
+/// Deletions go past the controller, which finds nothing left to reconcile.
 fn notice_deletion(event: &watcher::Event<WatchedWorkspace>, context: &Context) {
     match event {
         watcher::Event::Delete(watched) => workspace::forget(watched, context),
@@ -268,8 +292,8 @@ async fn run_namespaces(context: Arc<Context>, writer: Writer<WatchedNamespace>,
     let api: Api<WatchedNamespace> = Api::all(context.client.clone());
     let by_deletion =
         |namespace: &WatchedNamespace| Some(u64::from(namespace.metadata.deletion_timestamp.is_some()));
-    let watched = store::watch(api, watcher::Config::default(), writer)
-        .applied_objects()
+    let events = store::watch(api, watcher::Config::default(), writer);
+    let watched = store::settled(events, context.stores.namespaces.clone())
         .predicate_filter(by_deletion, PredicateConfig::default())
         .map_ok(|namespace| ObjectRef::from_obj(&namespace));
     let queue = futures::stream::select(watched, context.namespaces_due.stream().map(Ok));

@@ -25,7 +25,7 @@ use kube::{
 };
 use lodge_crds::Workspace;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -52,7 +52,7 @@ struct Target {
 pub async fn run(
     context: Arc<Context>,
     client: Arc<dyn RunnerClient>,
-    pods: impl Stream<Item = Result<Pod, watcher::Error>> + Send,
+    pods: impl Stream<Item = Result<watcher::Event<Pod>, watcher::Error>> + Send,
 ) {
     let mut followed: HashMap<RunnerId, (Target, Task<()>)> = HashMap::new();
     let mut pods = std::pin::pin!(pods);
@@ -60,8 +60,12 @@ pub async fn run(
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            pod = pods.next() => match pod {
-                Some(Ok(pod)) => turn_to(&pod, &mut followed, &context, &client),
+            event = pods.next() => match event {
+                Some(Ok(event)) => {
+                    for runner in concerned(&event, &followed, &context) {
+                        turn_to(runner, &mut followed, &context, &client);
+                    }
+                }
                 Some(Err(_)) => {}
                 None => return,
             },
@@ -76,14 +80,30 @@ pub async fn run(
     }
 }
 
+/// The runners that an event is about. A list that is complete is about all there were and all there are.
+fn concerned(
+    event: &watcher::Event<Pod>,
+    followed: &HashMap<RunnerId, (Target, Task<()>)>,
+    context: &Context,
+) -> HashSet<RunnerId> {
+    let id = |pod: &Pod| RunnerId { namespace: pod.namespace().unwrap_or_default(), pod: pod.name_any() };
+    match event {
+        watcher::Event::Apply(pod) | watcher::Event::Delete(pod) => HashSet::from([id(pod)]),
+        watcher::Event::Init | watcher::Event::InitApply(_) => HashSet::new(),
+        watcher::Event::InitDone => {
+            let present = context.stores.pods.state();
+            followed.keys().cloned().chain(present.iter().map(|pod| id(pod))).collect()
+        }
+    }
+}
+
 /// Starts, restarts or ends following a pod. What the store says counts, not the event: it may be older.
 fn turn_to(
-    pod: &Pod,
+    runner: RunnerId,
     followed: &mut HashMap<RunnerId, (Target, Task<()>)>,
     context: &Arc<Context>,
     client: &Arc<dyn RunnerClient>,
 ) {
-    let runner = RunnerId { namespace: pod.namespace().unwrap_or_default(), pod: pod.name_any() };
     let present = context.stores.pod(&runner.namespace, &runner.pod);
     let wanted = present.as_deref().and_then(|pod| target(pod, &runner));
     if followed.get(&runner).map(|(target, _)| target) == wanted.as_ref() {

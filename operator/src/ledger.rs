@@ -41,7 +41,7 @@ impl Ledger {
         let mut entries = self.lock();
         let Some(entry) = entries.get_mut(&uid) else { return watched };
         match &entry.written {
-            Some(written) if version(&written.metadata) > version(&watched.metadata) => Arc::clone(written),
+            Some(written) if version(&written.metadata) >= version(&watched.metadata) => Arc::clone(written),
             _ => {
                 entry.written = None;
                 watched

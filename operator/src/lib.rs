@@ -8,6 +8,7 @@ pub mod context;
 pub mod event;
 pub mod follow;
 pub mod http;
+pub mod kube_client;
 pub mod lease;
 pub mod ledger;
 pub mod metrics;

@@ -5,7 +5,7 @@ use clap::Parser;
 use operator::{
     app,
     args::{Args, Config},
-    telemetry,
+    kube_client, telemetry,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 async fn main() -> anyhow::Result<()> {
     let config = Config::from(Args::parse());
     telemetry::start(&config.log).context("--log-filter")?;
-    let client = kube::Client::try_default().await.context("could not find out how to reach Kubernetes")?;
+    let cluster = kube::Config::infer().await.context("could not find out how to reach Kubernetes")?;
+    let client = kube_client::build_client(cluster)?;
     let stop = CancellationToken::new();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let operator = app::run(config, client, stop.clone());

@@ -19,7 +19,7 @@ use kube::{
     Api, Client, Resource, ResourceExt,
     core::{DeserializeGuard, PartialObjectMeta},
     runtime::{
-        WatchStreamExt,
+        PredicateConfig, WatchStreamExt,
         reflector::{
             ObjectRef, Store,
             store::{Writer, WriterDropped},
@@ -157,8 +157,8 @@ impl Stores {
     }
 }
 
-/// What runners are labelled with, as a watch wants it.
-fn ours() -> watcher::Config {
+/// What is made for runners, as a watch wants it.
+pub fn ours() -> watcher::Config {
     let (component, manager) = (label::COMPONENT_RUNNER, label::FIELD_MANAGER);
     watcher::Config::default().labels(&format!(
         "{}={component},{}={manager}",
@@ -171,6 +171,7 @@ fn ours() -> watcher::Config {
 /// of an object which the operator is responsible for.
 pub fn watch_made<K>(
     client: &Client,
+    config: watcher::Config,
     writer: Writer<K>,
     version: fn(&K) -> Option<u64>,
     due: Triggers<ObjectRef<WatchedNamespace>>,
@@ -178,32 +179,17 @@ pub fn watch_made<K>(
 where
     K: Applied + Send + Sync + 'static,
 {
-    watch(Api::all(client.clone()), ours(), writer)
-        .touched_objects()
-        .predicate_filter(version, kube::runtime::PredicateConfig::default())
-        .inspect_ok(move |made| {
-            due.extend(made.namespace().map(|namespace| ObjectRef::new(&namespace)));
-        })
-}
-
-/// Watches the certificates of all runners. By name, so that no other Secret has to be readable by a watch.
-pub fn watch_certificates(
-    client: &Client,
-    writer: Writer<Secret>,
-    due: Triggers<ObjectRef<WatchedNamespace>>,
-) -> impl Stream<Item = Result<Secret, watcher::Error>> + Send + use<> {
-    let config = ours().fields(&format!("metadata.name={TLS_SECRET}"));
-    watch(Api::<Secret>::all(client.clone()), config, writer).touched_objects().inspect_ok(move |made| {
+    let store = writer.as_reader();
+    let deleted = due.clone();
+    let events = watch(Api::<K>::all(client.clone()), config, writer).inspect_ok(move |event| {
+        // A deletion leaves the object as it was last, so a comparison of versions would not show it.
+        if let watcher::Event::Delete(made) = event {
+            deleted.extend(made.namespace().map(|namespace| ObjectRef::new(&namespace)));
+        }
+    });
+    settled(events, store).predicate_filter(version, PredicateConfig::default()).inspect_ok(move |made| {
         due.extend(made.namespace().map(|namespace| ObjectRef::new(&namespace)));
     })
-}
-
-/// Watches the pods of all runners.
-pub fn watch_pods(
-    client: &Client,
-    writer: Writer<Pod>,
-) -> impl Stream<Item = Result<Pod, watcher::Error>> + Send + use<> {
-    watch(Api::<Pod>::all(client.clone()), ours(), writer).touched_objects()
 }
 
 /// Watches a kind into a store, and passes the events on after the store has them.
@@ -221,4 +207,55 @@ where
         .reflect(writer)
         .inspect_err(|error| tracing::warn!(%error, kind = %K::kind(&()), "a watch broke, trying again"))
         .boxed()
+}
+
+/// The objects of a watch as they change, each after the store has it.
+///
+/// A list (the first, and each after a break) reaches the store as a whole at its end, so its objects are passed on then:
+/// whoever looks into the store for an object that it is told of finds it.
+pub fn settled<K>(
+    events: impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send,
+    store: Store<K>,
+) -> impl Stream<Item = Result<K, watcher::Error>> + Send
+where
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+{
+    events.flat_map(move |event| {
+        let objects: Vec<_> = match event {
+            Ok(watcher::Event::Apply(object) | watcher::Event::Delete(object)) => vec![Ok(object)],
+            Ok(watcher::Event::InitDone) => store.state().iter().map(|object| Ok(K::clone(object))).collect(),
+            Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => Vec::new(),
+            Err(error) => vec![Err(error)],
+        };
+        futures::stream::iter(objects)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+    use watcher::Event;
+
+    fn pod(name: &str) -> Pod {
+        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+        Pod { metadata, ..Pod::default() }
+    }
+
+    #[tokio::test]
+    async fn whoever_is_told_of_an_object_finds_it_in_the_store() {
+        let mut writer = Writers::default().pods;
+        let store = writer.as_reader();
+        let events = [Event::Init, Event::InitApply(pod("a")), Event::InitDone, Event::Apply(pod("b"))];
+        let watched =
+            futures::stream::iter(events.map(Ok)).inspect_ok(move |event| writer.apply_watcher_event(event));
+        let mut told = std::pin::pin!(settled(watched, store.clone()));
+        let mut names = Vec::new();
+        while let Some(object) = told.next().await {
+            let name = object.unwrap().name_any();
+            assert!(store.get(&ObjectRef::new(&name)).is_some(), "{name}");
+            names.push(name);
+        }
+        assert_eq!(names, ["a", "b"]);
+    }
 }

@@ -59,9 +59,7 @@ pub(super) async fn run(workspace: &Workspace, context: &Context) -> Result<Acti
         }
     }
     finalizer::remove(workspace, context).await?;
-    let uid = workspace.uid().unwrap_or_default();
-    context.roster.drop_workspace(&runner, &uid);
-    context.ledger.forget(&uid);
+    context.roster.drop_workspace(&runner, &workspace.uid().unwrap_or_default());
     Ok(Action::await_change())
 }
 

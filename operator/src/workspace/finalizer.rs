@@ -33,7 +33,13 @@ pub(super) async fn remove(workspace: &Workspace, context: &Context) -> Result<(
     let finalizers: Vec<_> =
         workspace.finalizers().iter().filter(|name| *name != WORKSPACE_FINALIZER).cloned().collect();
     match write(workspace, &finalizers, context).await {
-        Ok(_) => Ok(()),
+        Ok(updated) => {
+            // Until the watch shows that it is gone, nobody shall clean up again.
+            if let Ok(updated) = updated.0 {
+                context.ledger.wrote(Arc::new(updated));
+            }
+            Ok(())
+        }
         Err(Error::Finalizer(kube::Error::Api(status))) if status.code == 404 => Ok(()),
         Err(error) => Err(error),
     }

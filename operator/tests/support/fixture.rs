@@ -121,8 +121,7 @@ impl Fixture {
     /// Reconciles `ada` as the controller would, with what the watches show by now.
     pub(crate) async fn reconcile(&mut self) -> Result<Action, workspace::Error> {
         self.sync();
-        let watched = self.context.stores.workspaces.get(&ObjectRef::new("ada").within("team-a")).unwrap();
-        let result = workspace::reconcile(watched, Arc::clone(&self.context)).await;
+        let result = self.reconcile_with_stale_stores().await;
         self.sync();
         result
     }

@@ -18,10 +18,20 @@ async fn bound() -> Fixture {
 async fn a_runner_removes_the_workspace_and_the_finalizer_goes() {
     let mut fixture = bound().await;
     fixture.delete_ada();
-    fixture.reconcile().await.unwrap();
+    fixture.reconcile_with_stale_stores().await.unwrap();
     assert_eq!(fixture.runner.deletes(), [(ADA_UID.to_owned(), 1)]);
     assert!(fixture.api.get(ADA).is_none());
     assert_eq!(fixture.api.take_writes().len(), 1, "only the finalizer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workspace_that_only_the_watch_still_shows_is_not_cleaned_up_again() {
+    let mut fixture = bound().await;
+    fixture.delete_ada();
+    fixture.reconcile_with_stale_stores().await.unwrap();
+    fixture.reconcile_with_stale_stores().await.unwrap();
+    assert_eq!(fixture.runner.deletes().len(), 1);
+    assert_eq!(fixture.api.take_writes().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

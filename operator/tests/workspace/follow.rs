@@ -34,7 +34,7 @@ impl RunnerClient for OneRunner {
 
 struct Following {
     fixture: Fixture,
-    pods: mpsc::Sender<Result<Pod, watcher::Error>>,
+    pods: mpsc::Sender<Result<watcher::Event<Pod>, watcher::Error>>,
     _task: Task<()>,
 }
 
@@ -66,7 +66,7 @@ impl Following {
 
     /// The watch of pods shows a change of this one.
     async fn show(&mut self, pod: Pod) {
-        self.pods.try_send(Ok(pod)).unwrap();
+        self.pods.try_send(Ok(watcher::Event::Apply(pod))).unwrap();
         self.settle().await;
     }
 
@@ -98,6 +98,20 @@ async fn a_pod_that_comes_up_is_connected_and_its_workspaces_are_looked_at() {
     assert_eq!(following.due(), ["ada"]);
     following.fixture.reconcile().await.unwrap();
     assert!(following.fixture.condition("Ready").unwrap().starts_with("True"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_that_were_there_before_are_connected_once_they_are_all_known() {
+    let mut following = Following::start(Fixture::with_ada(json!({})));
+    following.make_pod("pod-1");
+    following.pods.try_send(Ok(watcher::Event::InitDone)).unwrap();
+    following.settle().await;
+    assert_eq!(following.due(), ["ada"]);
+    following.fixture.api.remove(POD);
+    following.fixture.sync();
+    following.pods.try_send(Ok(watcher::Event::InitDone)).unwrap();
+    following.settle().await;
+    assert!(following.fixture.context.roster.connection(&following.fixture.runner_id()).is_none());
 }
 
 #[tokio::test(start_paused = true)]
