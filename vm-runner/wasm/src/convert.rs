@@ -1,6 +1,6 @@
 //! From raw guest integers to the kernel's types, and back: the numbers that more than one import module uses.
 
-use vm_abi::{Errno, FileType, OpenFlags, Signal, SignalSet, Timespec};
+use vm_abi::{Errno, FileType, OpenFlags, Signal, SignalSet, Stat, Timespec};
 use vm_kernel::syscall::{DirFd, Fd};
 
 use crate::guest::Guest;
@@ -92,6 +92,27 @@ pub(crate) fn wasi_file_type(file_type: FileType) -> u8 {
         FileType::Socket => 6,
         FileType::Symlink => 7,
     }
+}
+
+/// Whether a pipe shows itself to programs as a regular file: when it is reached by the name of an open fd, as in a
+/// process substitution. The packaged coreutils refuse to read files whose type their standard library has no word
+/// for, and pipes are among them.
+pub(crate) fn shows_as_regular(stat: &Stat, dir: DirFd, path: &[u8]) -> bool {
+    const FD_FOLDERS: [&[u8]; 2] = [b"dev/fd/", b"proc/self/fd/"];
+    if stat.file_type() != FileType::Fifo {
+        return false;
+    }
+    let from_root = match (path.strip_prefix(b"/"), dir) {
+        (Some(path), _) => path,
+        (None, DirFd::Root) => path,
+        (None, DirFd::Cwd | DirFd::Fd(_)) => return false,
+    };
+    FD_FOLDERS.iter().any(|folder| from_root.starts_with(folder)) || from_root == b"dev/stdin"
+}
+
+/// The facts about a file, with the type of a regular one.
+pub(crate) fn as_regular(stat: Stat) -> Stat {
+    Stat { mode: FileType::Regular.mode_bits() | stat.permissions().bits(), ..stat }
 }
 
 /// Status flags of preview 1's `fdflags`.

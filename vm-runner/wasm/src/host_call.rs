@@ -150,6 +150,7 @@ macro_rules! sync_calls {
                         let (mut memory, guest) = $crate::guest::split(&mut caller);
                         $call(guest, &mut memory, $($arg),*)
                     };
+                    $crate::host_call::trace!(caller, stringify!($name), [$($arg),*], answer);
                     if caller.data().ctx.has_deliverable() {
                         $crate::host_call::deliver(&mut caller, false, $crate::host_call::Restart::Never).await?;
                     }
@@ -162,7 +163,9 @@ macro_rules! sync_calls {
                 stringify!($name),
                 |mut caller: wasmtime::Caller<'_, $crate::guest::Guest>, $($arg: $ty),*| {
                     let (mut memory, guest) = $crate::guest::split(&mut caller);
-                    $crate::host_call::Answer::value($call(guest, &mut memory, $($arg),*))
+                    let answer = $call(guest, &mut memory, $($arg),*);
+                    $crate::host_call::trace!(caller, stringify!($name), [$($arg),*], answer);
+                    $crate::host_call::Answer::value(answer)
                 },
             )?;
         }
@@ -182,6 +185,7 @@ macro_rules! async_calls {
                         let (mut memory, guest) = $crate::guest::split(&mut caller);
                         $call(guest, &mut memory, $($arg),*).await
                     };
+                    $crate::host_call::trace!(caller, stringify!($name), [$($arg),*], answer);
                     if caller.data().trampoline.is_some() && caller.data().ctx.has_deliverable() {
                         let is_interrupted = $crate::host_call::Answer::is_interrupted(&answer);
                         let exit = $crate::host_call::deliver(&mut caller, is_interrupted, $restart).await?;
@@ -196,7 +200,20 @@ macro_rules! async_calls {
     )* };
 }
 
-pub(crate) use {async_calls, sync_calls};
+/// Logs a call, its raw arguments and its answer: `vm_wasm=trace` is what `strace` is elsewhere.
+macro_rules! trace {
+    ($caller:expr, $name:expr, [$($arg:expr),*], $answer:expr) => {
+        tracing::trace!(
+            target: "vm_wasm::host_call",
+            pid = $caller.data().ctx.pid().raw(),
+            arguments = ?(&[$(i128::from($arg)),*] as &[i128]),
+            answer = ?$answer,
+            $name
+        )
+    };
+}
+
+pub(crate) use {async_calls, sync_calls, trace};
 
 /// Lets other tasks run once.
 pub(crate) async fn yield_now() {

@@ -3,7 +3,7 @@
 use vm_abi::{Errno, Gid, Mode, Stat, Uid};
 use vm_kernel::syscall::{Follow, file, path};
 
-use crate::convert::{Target, dir, fd, target};
+use crate::convert::{Target, as_regular, dir, fd, shows_as_regular, target};
 use crate::guest::Guest;
 use crate::memory::GuestMemory;
 
@@ -106,7 +106,9 @@ fn path_stat(
     (pointer, len): (u32, u32),
     follow: u32,
 ) -> Result<Stat, Errno> {
-    path::stat(&guest.ctx, dir(guest, dir_fd)?, memory.bytes(pointer, len)?, follow_last(follow))
+    let (dir, path) = (dir(guest, dir_fd)?, memory.bytes(pointer, len)?);
+    let stat = path::stat(&guest.ctx, dir, path, follow_last(follow))?;
+    Ok(if shows_as_regular(&stat, dir, path) { as_regular(stat) } else { stat })
 }
 
 fn put_owner(memory: &mut GuestMemory<'_>, stat: &Stat, uid_out: u32, gid_out: u32) -> Result<(), Errno> {

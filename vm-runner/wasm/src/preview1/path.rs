@@ -4,7 +4,7 @@ use vm_abi::{Errno, Mode, OpenFlags};
 use vm_kernel::syscall::{Follow, RenameFlags, path};
 
 use super::descriptor::time_changes;
-use crate::convert::{dir, status_flags};
+use crate::convert::{as_regular, dir, shows_as_regular, status_flags};
 use crate::guest::Guest;
 use crate::layout::{filestat, rights};
 use crate::memory::GuestMemory;
@@ -33,7 +33,9 @@ pub(super) fn path_filestat_get(
     len: u32,
     out: u32,
 ) -> Result<(), Errno> {
-    let stat = path::stat(&guest.ctx, dir(guest, dir_fd)?, memory.bytes(path, len)?, follow(flags))?;
+    let (dir, path) = (dir(guest, dir_fd)?, memory.bytes(path, len)?);
+    let stat = path::stat(&guest.ctx, dir, path, follow(flags))?;
+    let stat = if shows_as_regular(&stat, dir, path) { as_regular(stat) } else { stat };
     memory.put(out, &filestat(&stat))
 }
 

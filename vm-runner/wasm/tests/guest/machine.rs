@@ -25,6 +25,8 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// A VM.
 pub(crate) struct Machine {
     pub(crate) kernel: Kernel,
+    /// Compiled test programs, if it has any.
+    programs: Option<tempfile::TempDir>,
 }
 
 /// How a command ended, and what it printed.
@@ -38,6 +40,7 @@ pub(crate) struct Finished {
 impl Machine {
     /// A VM whose `/opt` is an image, with one user besides root.
     pub(crate) fn new(image: ImageBuilder, driver: Arc<dyn Driver>, limits: Limits) -> Self {
+        log_as_asked();
         let root = Tmpfs::new(TmpfsOptions {
             max_bytes: 512 << 20,
             max_inodes: 100_000,
@@ -72,7 +75,7 @@ impl Machine {
             .namespace()
             .mount(&VPath::try_from("/proc").unwrap(), kernel.procfs(), MountFlags::empty())
             .unwrap();
-        Self { kernel }
+        Self { kernel, programs: None }
     }
 
     /// Runs a command to its end.
@@ -90,6 +93,17 @@ impl Machine {
     /// Runs a shell script as the user, in the user's home.
     pub(crate) async fn sh(&self, script: &str) -> Finished {
         self.run(user_command("sh").args(["-c", script])).await
+    }
+}
+
+/// `LODGE_LOG=vm_wasm=trace` shows every host call.
+fn log_as_asked() {
+    if let Ok(filter) = std::env::var("LODGE_LOG") {
+        let _already = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .without_time()
+            .try_init();
     }
 }
 
@@ -190,7 +204,9 @@ impl Programs {
         std::fs::write(self.folder.path().join("index.json"), index.to_json()).unwrap();
         let engine = WasmEngine::new(options).unwrap();
         let driver = WasmDriver::open(engine, self.folder.path()).unwrap();
-        Machine::new(image, Arc::new(driver), limits)
+        let mut machine = Machine::new(image, Arc::new(driver), limits);
+        machine.programs = Some(self.folder);
+        machine
     }
 }
 

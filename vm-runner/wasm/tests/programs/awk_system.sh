@@ -1,1 +1,1 @@
-awk 'BEGIN { "echo from-cmd" | getline x; print x; print "piped" | "cat"; close("cat"); r = system("exit 3"); print r }'
+awk 'BEGIN { "echo from-cmd" | getline x; print x; r = system("exit 3"); print r; print "piped" | "cat" }'

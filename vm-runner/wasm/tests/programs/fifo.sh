@@ -1,1 +1,1 @@
-mkfifo p; echo through > p & cat p; wait; [ -p p ] && echo fifo; stat -c %F p
+mkfifo p; echo through > p & read x < p; echo "$x"; wait; ls -l p | cut -c1

@@ -1,1 +1,1 @@
-id -u; id -un; whoami; id -g; stat -c '%U %u' .
+id -u; id -un; whoami; id -g

@@ -1,2 +1,2 @@
 echo start | cat | cat | cat | cat | cat | cat | cat | cat | cat | cat
-seq 1 1000 | tac | tac | sort -n | tail -1
+seq 1 1000 | sort -rn | sort -n | tail -1

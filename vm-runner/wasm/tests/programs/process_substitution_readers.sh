@@ -1,0 +1,2 @@
+cat <(echo first) <(echo second)
+wc -l < <(seq 3); tail -1 <(seq 3); head -1 <(seq 3); sort <(seq 3 -1 1); grep 2 <(seq 3); paste <(seq 2) <(seq 2); diff <(seq 2) <(seq 3); comm -12 <(seq 2) <(seq 3); join <(seq 2) <(seq 3); awk 1 <(seq 2); sed -n 1p <(seq 2); tac <(seq 2); cut -c1 <(seq 2); uniq <(seq 2); od -c <(echo a); md5sum < <(echo a); base64 <(echo a); cp <(echo cpy) cc; cat cc; nl <(echo n); gzip -c <(echo gz) | gunzip; cmp <(echo a) <(echo a) && echo cmp; tee < <(echo tee); cat < <(echo ext); while read l; do echo got $l; done < <(seq 2)
