@@ -66,19 +66,16 @@ pub async fn run(config: Config, client: Client, stop: CancellationToken) -> Res
     let metrics = Arc::new(Metrics::default());
     let (role, writers) = (RoleCell::default(), Writers::default());
     let stores = writers.stores();
-    let mut health =
-        spawn(http::serve_health(config.health_listen, role.clone(), stop.clone().cancelled_owned()));
+    let mut health = spawn(http::serve_health(config.health_listen, role.clone()));
     let expose = exposition(Arc::clone(&metrics), stores.workspaces.clone());
-    let mut metrics_server =
-        spawn(http::serve_metrics(config.metrics_listen, expose, stop.clone().cancelled_owned()));
+    let mut metrics_server = spawn(http::serve_metrics(config.metrics_listen, expose));
     let context = Arc::new(Context::new(client.clone(), config, stores, metrics, Clock::system()));
-    let work = elect_and_lead(Arc::clone(&context), writers, role.clone(), stop.clone());
+    let work = elect_and_lead(Arc::clone(&context), writers, role, stop);
     let result = tokio::select! {
         result = work => result,
         served = health.join() => Err(not_served("health", served)),
         served = metrics_server.join() => Err(not_served("metrics", served)),
     };
-    role.set(Role::Stopping);
     result
 }
 
@@ -192,7 +189,7 @@ async fn lead(
         run_workspaces(Arc::clone(&context), workspaces, stop.clone()),
         run_namespaces(Arc::clone(&context), namespaces, stop.clone()),
     );
-    let result = supervise(controllers, &background, stop).await;
+    let result = supervise(controllers, &background, &role, stop).await;
     context.metrics.set_leader(false);
     result
 }
@@ -216,6 +213,7 @@ fn certificates_of_runners() -> watcher::Config {
 async fn supervise(
     controllers: impl Future<Output = ((), ())>,
     background: &[Task<()>],
+    role: &RoleCell,
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let mut controllers = std::pin::pin!(controllers);
@@ -225,6 +223,7 @@ async fn supervise(
                 return if stop.is_cancelled() { Ok(()) } else { Err(Error::Ended("a controller")) };
             }
             () = stop.cancelled() => {
+                role.set(Role::Stopping);
                 // What doesn't end in time is dropped: every step can be repeated by the next leader.
                 if timeout(DRAIN, controllers).await.is_err() {
                     tracing::warn!("reconciles did not end in time");

@@ -2,7 +2,6 @@
 
 use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
 use std::{
-    future::Future,
     io,
     net::SocketAddr,
     sync::{
@@ -47,30 +46,25 @@ impl RoleCell {
     }
 }
 
-/// Serves `/healthz` and `/readyz` until `stop` completes.
+/// Serves `/healthz` and `/readyz`, for ever.
 ///
 /// # Errors
 /// If the address can't be listened on.
-pub async fn serve_health(
-    address: SocketAddr,
-    role: RoleCell,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
+pub async fn serve_health(address: SocketAddr, role: RoleCell) -> io::Result<()> {
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .with_state(role);
-    axum::serve(TcpListener::bind(address).await?, router).with_graceful_shutdown(stop).await
+    axum::serve(TcpListener::bind(address).await?, router).await
 }
 
-/// Serves `/metrics` until `stop` completes. `expose` makes the text.
+/// Serves `/metrics`, for ever. `expose` makes the text.
 ///
 /// # Errors
 /// If the address can't be listened on.
 pub async fn serve_metrics(
     address: SocketAddr,
     expose: Arc<dyn Fn() -> String + Send + Sync>,
-    stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let metrics = move || {
@@ -78,7 +72,7 @@ pub async fn serve_metrics(
         async move { ([(axum::http::header::CONTENT_TYPE, OPEN_METRICS)], text) }
     };
     let router = Router::new().route("/metrics", get(metrics));
-    axum::serve(TcpListener::bind(address).await?, router).with_graceful_shutdown(stop).await
+    axum::serve(TcpListener::bind(address).await?, router).await
 }
 
 async fn ready(State(role): State<RoleCell>) -> impl IntoResponse {

@@ -7,6 +7,7 @@ use super::{Error, bind, finalizer, update_status};
 use crate::{
     context::Context,
     event::News,
+    roster::Reach,
     runner::name::{RunnerId, RunnerSetName},
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -98,10 +99,14 @@ fn patience(workspace: &Workspace, runner: &RunnerId, context: &Context) -> Resu
         return Err(Abandoned::RunnerGone);
     }
     let now = context.clock.time().0;
-    Duration::try_from(deadline(workspace, context).duration_since(now))
-        .ok()
-        .filter(|left| !left.is_zero())
-        .ok_or(Abandoned::DeadlineExceeded)
+    let left = Duration::try_from(deadline(workspace, context).duration_since(now)).unwrap_or_default();
+    // The deadline may have passed while no operator ran: even then a runner is given the time to be connected.
+    let least = match context.roster.reach(runner, &workspace.uid().unwrap_or_default()) {
+        Reach::Away(away) => context.config.timing.runner_grace.saturating_sub(away),
+        Reach::Here(_) => Duration::ZERO,
+    };
+    let left = left.max(least);
+    if left.is_zero() { Err(Abandoned::DeadlineExceeded) } else { Ok(left) }
 }
 
 fn deadline(workspace: &Workspace, context: &Context) -> Timestamp {

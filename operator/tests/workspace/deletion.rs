@@ -70,6 +70,22 @@ async fn a_runner_that_is_away_is_waited_for_until_the_deadline_and_then_abandon
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_deadline_that_passed_while_no_operator_ran_gives_the_runner_time_to_be_connected() {
+    let old = bound().await;
+    let mut fixture = Fixture::with_ada(json!({}));
+    fixture.reconcile_runners().await.unwrap();
+    fixture.api.put(ADA, old.api.get(ADA).unwrap());
+    fixture.delete_ada();
+    let mut object = fixture.api.get(ADA).unwrap();
+    object["metadata"]["deletionTimestamp"] = json!("2020-01-01T00:00:00Z");
+    fixture.api.put(ADA, object);
+    fixture.reconcile().await.unwrap_err();
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    assert_eq!(fixture.runner.deletes().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_runner_that_comes_back_in_time_removes_the_workspace() {
     let mut fixture = bound().await;
     fixture.runner.hang(true);

@@ -5,6 +5,7 @@
 mod binding;
 mod deletion;
 mod follow;
+mod lease;
 mod references;
 mod runners;
 mod status;
