@@ -2,7 +2,11 @@
 //!
 //! `cargo bench -p vm-kernel` prints medians. The programs are closures, so no driver is measured.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement is a program that prints or panics")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a measurement is a program that prints or panics"
+)]
 #![allow(dead_code, reason = "the tests' machine can more than is measured here")]
 
 #[path = "../tests/machine.rs"]
@@ -25,11 +29,11 @@ fn report(what: &str, mut times: Vec<Duration>) {
 
 fn main() {
     for workers in [1, 2] {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build().unwrap();
         println!("{workers} worker(s)");
-        runtime.block_on(async {
-            tokio::spawn(measure()).await.unwrap();
-        });
+        let measured = runtime.spawn(measure());
+        runtime.block_on(measured).unwrap();
     }
 }
 

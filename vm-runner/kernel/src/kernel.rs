@@ -3,6 +3,7 @@
 //! A fresh kernel has no drivers, no environment, no accounts but root, no devices and no network; each is granted by a
 //! call of the [`KernelBuilder`]. The namespace is the host's to fill.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -26,6 +27,7 @@ use crate::process::{ExitStatus, Pgid, Pid, Sid};
 use crate::procfs::ProcFs;
 use crate::pty::{DevPts, PtyTable};
 use crate::random::{OsRandom, Random};
+use crate::socket::Network;
 use crate::tty::job_control::ControllingTerminals;
 use crate::usage::{Meter, Usage};
 
@@ -55,6 +57,7 @@ pub(crate) struct KernelInner {
     pub(crate) fifos: FifoTable,
     pub(crate) ptys: PtyTable,
     pub(crate) controlling: ControllingTerminals,
+    pub(crate) network: Arc<Network>,
     pub(crate) meters: Meters,
     /// All anonymous files lie here.
     pub(crate) anonymous: Location,
@@ -175,6 +178,11 @@ impl KernelBuilder {
             fifos: FifoTable::default(),
             ptys: PtyTable::default(),
             controlling: ControllingTerminals::default(),
+            network: Network::new(
+                Arc::clone(&meters.sockets),
+                limits.socket_buffer_bytes,
+                limits.max_listen_backlog,
+            ),
             meters,
             limits,
             anonymous: anonymous_location(),
@@ -279,6 +287,12 @@ impl Kernel {
     /// `ESRCH` if nobody is left in it.
     pub fn kill_session(&self, session: Sid, signal: Signal) -> Result<(), Errno> {
         if self.inner.post_to_session(session, signal) { Ok(()) } else { Err(Errno::ESRCH) }
+    }
+
+    /// Addresses on which somebody in the VM waits for connections, ascending by port.
+    #[must_use]
+    pub fn listening(&self) -> Vec<SocketAddr> {
+        self.inner.network.listening()
     }
 
     /// What is used now.

@@ -19,10 +19,11 @@
 //! 2. `ProcessTable::inner`: relations of processes
 //! 3. locks of one `Process`: `signals`, `fds`, `image`, `credentials`, `cwd`, `memory`, ... (one at a time)
 //! 4. `FileDescription::offset`, `FileDescription::flock`
-//! 5. `LockTable::inner`, and the locks of pipes (`Pipe::inner`), terminals (`Terminal::inner`) and
+//! 5. `SocketNode::state`, then `Network::ports` or `Network::unix`, then one `Endpoint::inbox`
+//! 6. `LockTable::inner`, and the locks of pipes (`Pipe::inner`), terminals (`Terminal::inner`) and
 //!    anonymous nodes (one at a time)
-//! 6. the locks inside `vm-vfs`
-//! 7. `Readiness::waiters`
+//! 7. the locks inside `vm-vfs`
+//! 8. `Readiness::waiters`
 
 mod account;
 mod anonymous;
@@ -43,6 +44,7 @@ mod procfs;
 mod program;
 mod pty;
 mod random;
+mod socket;
 pub mod syscall;
 mod task;
 mod tty;

@@ -15,6 +15,7 @@ pub mod poll;
 pub mod process;
 pub mod random;
 pub mod signal;
+pub mod socket;
 pub mod time;
 pub mod tty;
 
@@ -37,9 +38,12 @@ pub use crate::process::spawn::{FileAction, SpawnAttributes, SpawnGroup, SpawnId
 pub use crate::process::wait::{WaitOptions, WaitResult, WaitStatus, WaitTarget};
 pub use crate::process::{Pgid, Pid, Rlimit, Sid};
 pub use crate::program::ProgramName;
+pub use crate::socket::address::{SocketAddress, UnixAddress};
+pub use crate::socket::{Domain, MessageFlags, Shutdown, SocketTimeouts, SocketType};
 pub use crate::tty::termios::{ControlCharacters, InputFlags, LocalFlags, OutputFlags, Termios};
 pub use crate::tty::window_size::WindowSize;
 pub use path::{AccessIds, DirFd};
 pub use poll::PollFd;
+pub use socket::{Received, RightsRequest};
 pub use time::ClockId;
 pub use tty::TtyMode;

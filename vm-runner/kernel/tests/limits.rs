@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use vm_abi::{Errno, Mode, OpenFlags, PollEvents};
-use vm_kernel::syscall::{self, Blocking, Fd, FileAction, Flock, LockKind, LockRange, PollFd, SpawnRequest};
+use vm_kernel::syscall::{
+    self, Blocking, Domain, Fd, FileAction, Flock, LockKind, LockRange, PollFd, SocketAddress, SocketType,
+    SpawnRequest, UnixAddress,
+};
 use vm_kernel::{Command, ExitStatus, Limits};
 
 use crate::machine::{Machine, open, request, spawn, wait};
@@ -104,6 +107,56 @@ async fn max_pipe_total_bytes() {
         })
         .await;
     assert_eq!(machine.kernel.usage().pipe_bytes, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn max_sockets() {
+    let machine = machine(|limits| limits.max_sockets = 2);
+    machine
+        .expect(|ctx| async move {
+            let pair = || syscall::socket::pair(&ctx, SocketType::Stream, OpenFlags::empty());
+            let (one, other) = pair().unwrap();
+            assert_eq!(pair(), Err(Errno::ENFILE));
+            syscall::file::close(&ctx, one).unwrap();
+            assert_eq!(pair(), Err(Errno::ENFILE));
+            syscall::file::close(&ctx, other).unwrap();
+            pair().unwrap();
+        })
+        .await;
+    assert_eq!(machine.kernel.usage().sockets, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn socket_buffer_bytes() {
+    machine(|limits| limits.socket_buffer_bytes = 1000)
+        .expect(|ctx| async move {
+            let (one, _other) = syscall::socket::pair(&ctx, SocketType::Stream, OpenFlags::NONBLOCK).unwrap();
+            assert_eq!(syscall::file::write(&ctx, one, &[0; 5000]).await, Ok(1000));
+            assert_eq!(syscall::file::write(&ctx, one, &[0]).await, Err(Errno::EAGAIN));
+            let (one, _other) =
+                syscall::socket::pair(&ctx, SocketType::SeqPacket, OpenFlags::NONBLOCK).unwrap();
+            assert_eq!(syscall::file::write(&ctx, one, &[0; 5000]).await, Err(Errno::EMSGSIZE));
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn max_listen_backlog() {
+    machine(|limits| limits.max_listen_backlog = 2)
+        .expect(|ctx| async move {
+            let address = SocketAddress::Unix(UnixAddress::Abstract(b"busy".to_vec()));
+            let new = || syscall::socket::socket(&ctx, Domain::Unix, SocketType::Stream, OpenFlags::empty());
+            let listening = new().unwrap();
+            syscall::socket::bind(&ctx, listening, &address).unwrap();
+            syscall::socket::listen(&ctx, listening, 1000).unwrap();
+            for expected in [Ok(()), Ok(()), Err(Errno::ECONNREFUSED)] {
+                assert_eq!(syscall::socket::connect(&ctx, new().unwrap(), &address).await, expected);
+            }
+            syscall::socket::accept(&ctx, listening, OpenFlags::empty()).await.unwrap();
+            let late = new().unwrap();
+            assert_eq!(syscall::socket::connect(&ctx, late, &address).await, Ok(()));
+        })
+        .await;
 }
 
 #[tokio::test(start_paused = true)]

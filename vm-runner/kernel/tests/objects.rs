@@ -19,6 +19,7 @@ mod poll;
 mod procfs;
 mod program;
 mod signal;
+mod socket;
 mod spawn;
 mod time;
 mod tty;
