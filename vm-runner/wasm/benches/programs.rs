@@ -30,7 +30,10 @@ fn main() {
             sh("i=0; while [ $i -lt 100 ]; do /bin/true; i=$((i+1)); done")
         })
         .await;
-        measure(&machine, "sh: seq 1 20000 | sort -n | tail -1", 20, || sh("seq 1 20000 | sort -n | tail -1")).await;
+        measure(&machine, "sh: seq 1 20000 | sort -n | tail -1", 20, || {
+            sh("seq 1 20000 | sort -n | tail -1")
+        })
+        .await;
         measure(&machine, "sha256sum of 1 MiB", 20, || sh("head -c 1048576 /dev/zero | sha256sum")).await;
     });
 }
@@ -48,7 +51,12 @@ async fn measure(machine: &Machine, name: &str, runs: usize, command: impl Fn() 
     }
     times.sort_unstable();
     let percentile = |percent: usize| micros(times[(times.len() - 1) * percent / 100]);
-    println!("{name:40} p50 {:>9.1} p95 {:>9.1} p99 {:>9.1} us  n {runs}", percentile(50), percentile(95), percentile(99));
+    println!(
+        "{name:40} p50 {:>9.1} p95 {:>9.1} p99 {:>9.1} us  n {runs}",
+        percentile(50),
+        percentile(95),
+        percentile(99)
+    );
 }
 
 fn micros(time: Duration) -> f64 {

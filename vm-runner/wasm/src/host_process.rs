@@ -104,6 +104,7 @@ fn link_descriptors(host: &mut HostLinker) -> wasmtime::Result<()> {
         fd_getfd(fd: u32, flags_out: u32) = descriptor::fd_getfd;
         fd_setfd(fd: u32, flags: u32) = descriptor::fd_setfd;
         proc_closefrom(low: u32) = descriptor::proc_closefrom;
+        pty_open(master_out: u32, replica_out: u32) = descriptor::pty_open;
     }
     async_calls! { host, MODULE, Restart::IfHandlerAsks;
         fd_flock(fd: u32, op: u32) = descriptor::fd_flock;

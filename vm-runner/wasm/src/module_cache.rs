@@ -28,13 +28,13 @@ pub(crate) struct ModuleCache {
 /// A module, ready to be instantiated.
 pub(crate) struct LoadedModule {
     path: PathBuf,
-    pooled: InstancePre<Guest>,
-    on_demand: OnceLock<InstancePre<Guest>>,
-    pub(crate) exports: Exports,
+    pooled: LinkedModule,
+    on_demand: OnceLock<LinkedModule>,
 }
 
-/// Where a module's exports are.
-pub(crate) struct Exports {
+/// A module in one of the engines, with its imports, and where its exports are.
+pub(crate) struct LinkedModule {
+    pub(crate) instance_pre: InstancePre<Guest>,
     pub(crate) memory: Option<ModuleExport>,
     pub(crate) start: ModuleExport,
     pub(crate) trampoline: Option<ModuleExport>,
@@ -76,22 +76,12 @@ impl ModuleCache {
     }
 
     fn load(&self, path: PathBuf) -> Result<LoadedModule> {
-        let module = deserialize(self.engine.pooled(), &path)?;
-        let Some(start) = module.get_export_index("_start") else {
-            return Err(Error::Load { path, reason: "it exports no _start".to_owned() });
-        };
-        let exports = Exports {
-            memory: module.get_export_index("memory"),
-            start,
-            trampoline: module.get_export_index("__wasi_signal_trampoline"),
-            initial_mask: module.get_export_index("__agentos_set_initial_sigmask"),
-        };
-        let pooled = self.pooled.link(&module, exports.trampoline.is_some())?;
-        Ok(LoadedModule { path, pooled, on_demand: OnceLock::new(), exports })
+        let pooled = load(self.engine.pooled(), &self.pooled, &path)?;
+        Ok(LoadedModule { path, pooled, on_demand: OnceLock::new() })
     }
 
     /// The module for the engine without a pool; loaded a second time when first needed.
-    pub(crate) fn on_demand<'a>(&self, module: &'a LoadedModule) -> Result<&'a InstancePre<Guest>> {
+    pub(crate) fn on_demand<'a>(&self, module: &'a LoadedModule) -> Result<&'a LinkedModule> {
         if let Some(linked) = module.on_demand.get() {
             return Ok(linked);
         }
@@ -103,8 +93,7 @@ impl ModuleCache {
                 self.on_demand.get_or_init(|| linkers)
             }
         };
-        let linked =
-            linkers.link(&deserialize(engine, &module.path)?, module.exports.trampoline.is_some())?;
+        let linked = load(engine, linkers, &module.path)?;
         Ok(module.on_demand.get_or_init(|| linked))
     }
 
@@ -114,9 +103,24 @@ impl ModuleCache {
 }
 
 impl LoadedModule {
-    pub(crate) fn pooled(&self) -> &InstancePre<Guest> {
+    pub(crate) fn pooled(&self) -> &LinkedModule {
         &self.pooled
     }
+}
+
+fn load(engine: &Engine, linkers: &Linkers, path: &Path) -> Result<LinkedModule> {
+    let module = deserialize(engine, path)?;
+    let Some(start) = module.get_export_index("_start") else {
+        return Err(Error::Load { path: path.to_owned(), reason: "it exports no _start".to_owned() });
+    };
+    let trampoline = module.get_export_index("__wasi_signal_trampoline");
+    Ok(LinkedModule {
+        instance_pre: linkers.link(&module, trampoline.is_some())?,
+        memory: module.get_export_index("memory"),
+        start,
+        trampoline,
+        initial_mask: module.get_export_index("__agentos_set_initial_sigmask"),
+    })
 }
 
 #[expect(unsafe_code, reason = "wasmtime loads machine code as it is; this is the one place where it does")]

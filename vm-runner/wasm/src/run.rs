@@ -10,12 +10,12 @@ use vm_abi::Signal;
 use vm_kernel::context::ProcessContext;
 use vm_kernel::driver::{Program, ProgramEnd};
 use vm_kernel::syscall;
-use wasmtime::{Instance, InstancePre, PoolConcurrencyLimitError, Store, Trap, Val};
+use wasmtime::{Func, Instance, ModuleExport, PoolConcurrencyLimitError, Store, Trap, Val};
 
 use crate::convert::halves;
 use crate::engine::WasmEngine;
 use crate::guest::Guest;
-use crate::module_cache::{LoadedModule, ModuleCache};
+use crate::module_cache::{LinkedModule, LoadedModule, ModuleCache};
 
 /// Ticks of the epoch until a program that computes yields.
 const TICKS_PER_TURN: u64 = 1;
@@ -56,58 +56,56 @@ impl WasmProgram {
     async fn start(&self, ctx: ProcessContext) -> wasmtime::Result<()> {
         let linked = self.module.pooled();
         let mut store = store(linked, ctx.clone());
-        let (mut store, instance) = match linked.instantiate_async(&mut store).await {
-            Ok(instance) => (store, instance),
+        match linked.instance_pre.instantiate_async(&mut store).await {
+            Ok(instance) => run_instance(linked, store, instance).await,
             Err(error) if error.is::<PoolConcurrencyLimitError>() => {
                 drop(store);
                 let linked = self.cache.on_demand(&self.module).map_err(wasmtime::Error::new)?;
                 let mut store = self::store(linked, ctx);
-                let instance = linked.instantiate_async(&mut store).await?;
-                (store, instance)
+                let instance = linked.instance_pre.instantiate_async(&mut store).await?;
+                run_instance(linked, store, instance).await
             }
-            Err(error) => return Err(error),
-        };
-        self.bind_exports(&mut store, &instance)?;
-        self.set_initial_mask(&mut store, &instance).await?;
-        let start = instance.get_module_export(&mut store, &self.module.exports.start);
-        let start = start.and_then(wasmtime::Extern::into_func).ok_or_else(no_start)?;
-        start.typed::<(), ()>(&store)?.call_async(&mut store, ()).await
-    }
-
-    fn bind_exports(&self, store: &mut Store<Guest>, instance: &Instance) -> wasmtime::Result<()> {
-        let exports = &self.module.exports;
-        let memory =
-            exports.memory.as_ref().and_then(|export| instance.get_module_export(&mut *store, export));
-        store.data_mut().memory = memory.and_then(wasmtime::Extern::into_memory);
-        let trampoline =
-            exports.trampoline.as_ref().and_then(|export| instance.get_module_export(&mut *store, export));
-        if let Some(trampoline) = trampoline.and_then(wasmtime::Extern::into_func) {
-            store.data_mut().trampoline = Some(trampoline.typed(&*store)?);
+            Err(error) => Err(error),
         }
-        Ok(())
-    }
-
-    /// Tells the program's library which signals were blocked when it started.
-    async fn set_initial_mask(&self, store: &mut Store<Guest>, instance: &Instance) -> wasmtime::Result<()> {
-        let mask = syscall::signal::mask(&store.data().ctx);
-        let Some(export) = self.module.exports.initial_mask.as_ref().filter(|_| !mask.is_empty()) else {
-            return Ok(());
-        };
-        let Some(function) =
-            instance.get_module_export(&mut *store, export).and_then(wasmtime::Extern::into_func)
-        else {
-            return Ok(());
-        };
-        let (low, high) = halves(mask);
-        // Newer libraries answer a status, older ones nothing.
-        let mut results = vec![Val::I32(0); function.ty(&*store).results().len()];
-        let parameters = [Val::I32(low.cast_signed()), Val::I32(high.cast_signed())];
-        function.call_async(&mut *store, &parameters, &mut results).await
     }
 }
 
-fn store(linked: &InstancePre<Guest>, ctx: ProcessContext) -> Store<Guest> {
-    let mut store = Store::new(linked.module().engine(), Guest::new(ctx));
+async fn run_instance(
+    linked: &LinkedModule,
+    mut store: Store<Guest>,
+    instance: Instance,
+) -> wasmtime::Result<()> {
+    let memory = linked.memory.as_ref().and_then(|export| instance.get_module_export(&mut store, export));
+    store.data_mut().memory = memory.and_then(wasmtime::Extern::into_memory);
+    if let Some(trampoline) = function(&mut store, instance, linked.trampoline.as_ref()) {
+        store.data_mut().trampoline = Some(trampoline.typed(&store)?);
+    }
+    if let Some(initial_mask) = function(&mut store, instance, linked.initial_mask.as_ref()) {
+        tell_mask(&mut store, initial_mask).await?;
+    }
+    let start = function(&mut store, instance, Some(&linked.start)).ok_or_else(no_start)?;
+    start.typed::<(), ()>(&store)?.call_async(&mut store, ()).await
+}
+
+fn function(store: &mut Store<Guest>, instance: Instance, export: Option<&ModuleExport>) -> Option<Func> {
+    instance.get_module_export(store, export?)?.into_func()
+}
+
+/// Tells the program's library which signals were blocked when it started, if any were.
+async fn tell_mask(store: &mut Store<Guest>, initial_mask: Func) -> wasmtime::Result<()> {
+    let mask = syscall::signal::mask(&store.data().ctx);
+    if mask.is_empty() {
+        return Ok(());
+    }
+    let (low, high) = halves(mask);
+    // Newer libraries answer a status, older ones nothing.
+    let mut results = vec![Val::I32(0); initial_mask.ty(&*store).results().len()];
+    let parameters = [Val::I32(low.cast_signed()), Val::I32(high.cast_signed())];
+    initial_mask.call_async(&mut *store, &parameters, &mut results).await
+}
+
+fn store(linked: &LinkedModule, ctx: ProcessContext) -> Store<Guest> {
+    let mut store = Store::new(linked.instance_pre.module().engine(), Guest::new(ctx));
     store.limiter(|guest| guest);
     store.set_epoch_deadline(TICKS_PER_TURN);
     store.epoch_deadline_async_yield_and_update(TICKS_PER_TURN);

@@ -1,7 +1,9 @@
 //! Descriptor calls that preview 1 lacks: pipes, dup, flags, locks, descriptor passing.
 
 use vm_abi::{Errno, OpenFlags};
-use vm_kernel::syscall::{Blocking, FdFlags, Flock, HeldLock, LockKind, LockRange, file, pipe};
+use vm_kernel::syscall::{
+    Blocking, FdFlags, Flock, HeldLock, LockKind, LockRange, WindowSize, file, pipe, tty,
+};
 
 use crate::convert::fd;
 use crate::guest::Guest;
@@ -150,4 +152,17 @@ pub(super) async fn fd_record_lock(
         }
         _ => Err(Errno::EINVAL),
     }
+}
+
+pub(super) fn pty_open(
+    guest: &mut Guest,
+    memory: &mut GuestMemory<'_>,
+    master_out: u32,
+    replica_out: u32,
+) -> Result<(), Errno> {
+    memory.check(master_out, 4)?;
+    memory.check(replica_out, 4)?;
+    let (master, replica) = tty::open_pty(&guest.ctx, WindowSize::default(), OpenFlags::empty())?;
+    memory.put_u32(master_out, master.raw())?;
+    memory.put_u32(replica_out, replica.raw())
 }

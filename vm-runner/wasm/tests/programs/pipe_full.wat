@@ -1,0 +1,22 @@
+;; Writes into a pipe that nobody can read: EPIPE (64) after ignoring SIGPIPE (13). Before, it waits for what only it
+;; could write: EDEADLK (16).
+(module
+  (import "host_process" "proc_sigaction" (func $proc_sigaction (param i32 i32 i32 i32 i32) (result i32)))
+  (import "host_process" "fd_pipe" (func $fd_pipe (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_close" (func $fd_close (param i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\40\00\00\00\01\00\00\00")
+  (func $is (param $step i32) (param $got i32) (param $want i32)
+    (if (i32.ne (local.get $got) (local.get $want)) (then (call $proc_exit (local.get $step)))))
+  (func (export "_start")
+    (call $is (i32.const 1) (call $fd_pipe (i32.const 16) (i32.const 20)) (i32.const 0))
+    (call $is (i32.const 2) (call $fd_read (i32.load (i32.const 16)) (i32.const 0) (i32.const 1) (i32.const 24)) (i32.const 16))
+    (call $is (i32.const 3) (call $proc_sigaction (i32.const 13) (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 0)) (i32.const 0))
+    (call $is (i32.const 4) (call $fd_close (i32.load (i32.const 16))) (i32.const 0))
+    (call $is (i32.const 5) (call $fd_write (i32.load (i32.const 20)) (i32.const 0) (i32.const 1) (i32.const 24)) (i32.const 64))
+    (call $is (i32.const 6) (call $proc_sigaction (i32.const 13) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)) (i32.const 0))
+    (drop (call $fd_write (i32.load (i32.const 20)) (i32.const 0) (i32.const 1) (i32.const 24)))
+    (call $proc_exit (i32.const 7))))
