@@ -16,8 +16,8 @@ choose_cluster() {
   fi
   "$root/e2e/cluster/check" || exit 1
   cluster_choice="the local one-node cluster in $state"
-  local current
-  current=$(sed -n 's/^current-context: *//p' "${KUBECONFIG:-$HOME/.kube/config}" 2>/dev/null | head -n 1 | tr -d '"')
+  local current kubeconfig=${KUBECONFIG:-$HOME/.kube/config}
+  current=$([ ! -r "$kubeconfig" ] || sed -n 's/^current-context: *//p' "$kubeconfig" | head -n 1 | tr -d '"')
   case "$current" in
     '' | lodge-local) ;;
     *) cluster_choice="$cluster_choice (your context '$current' is left alone; LODGE_CONTEXT=$current uses it)" ;;
@@ -34,7 +34,7 @@ build_all() {
 
 build_programs() {
   cd "$root"
-  cargo build --release --locked -p operator -p gateway -p kubectl-lodge -p vm-runner
+  cargo build --release --locked -p operator -p gateway -p kubectl-lodge -p vm-runner -p e2e
   local target program
   target=${CARGO_TARGET_DIR:-$root/target}/release
   for program in operator gateway kubectl-lodge vm-runner; do
@@ -55,7 +55,8 @@ fetch_software() {
 }
 
 compile_software() {
-  "$bin/vm-runner" software build --from "$root/vm-runner/software" --out "$software" --cache "$cache/cwasm"
+  "$bin/vm-runner" software build --from "$root/vm-runner/software/node_modules" \
+    --packages "$root/vm-runner/software/packages.json" --out "$software" --cache "$cache/cwasm"
 }
 
 # Hard links where the file system allows, so that a build context costs no copy.
