@@ -338,6 +338,11 @@ impl Drop for Owner {
         self.0.table.close();
         for (process, _) in self.0.table.all() {
             process.abort();
+            // Whoever outside still waits for output or the end is told.
+            drop(process.with_fds(std::mem::take));
+            if process.exit_status().is_none() {
+                process.set_ended(ExitStatus::Signaled(Signal::SIGKILL));
+            }
         }
     }
 }

@@ -256,7 +256,8 @@ impl File for PipeEnd {
             Direction::Read => inner.writers.fds,
             Direction::Write => inner.readers.fds,
         };
-        own >= all
+        // With no fd at all, the last end of the other side is just being closed.
+        own > 0 && own >= all
     }
 
     fn fd_added(&self) {

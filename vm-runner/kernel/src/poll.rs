@@ -160,13 +160,13 @@ pub(crate) async fn run_until_killed(
         if process.control.is_stopped() {
             return Poll::Pending;
         }
-        match Pin::new(&mut program).poll(cx) {
-            Poll::Ready(Ok(end)) => Poll::Ready(RunEnd::Finished(end)),
-            Poll::Ready(Err(_panic)) => Poll::Ready(RunEnd::Panicked),
-            Poll::Pending => match process.control.killed_by() {
-                Some(signal) => Poll::Ready(RunEnd::Killed(signal)),
-                None => Poll::Pending,
-            },
+        let polled = Pin::new(&mut program).poll(cx);
+        // However a program ends that is killed: it is killed.
+        match (process.control.killed_by(), polled) {
+            (Some(signal), _) => Poll::Ready(RunEnd::Killed(signal)),
+            (None, Poll::Ready(Ok(end))) => Poll::Ready(RunEnd::Finished(end)),
+            (None, Poll::Ready(Err(_panic))) => Poll::Ready(RunEnd::Panicked),
+            (None, Poll::Pending) => Poll::Pending,
         }
     })
     .await

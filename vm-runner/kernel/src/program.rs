@@ -98,7 +98,11 @@ impl Search<'_> {
             }
             let interpreter = Interpreter::named_by(&head)?;
             let script = std::mem::take(&mut file.path);
-            file = self.at(&interpreter.path)?;
+            file = match self.at(&interpreter.path) {
+                // A machine without a shell does not run texts.
+                Err(Errno::ENOENT) if !interpreter.is_named => return Err(Errno::ENOEXEC),
+                found => found?,
+            };
             let rest = argv.into_iter().skip(1);
             let before = [interpreter.path].into_iter().chain(interpreter.argument).chain([script]);
             argv = before.chain(rest).collect();
@@ -167,6 +171,8 @@ fn read_head(location: &Location) -> Result<Vec<u8>, Errno> {
 struct Interpreter {
     path: Vec<u8>,
     argument: Option<Vec<u8>>,
+    /// Whether the script names it itself.
+    is_named: bool,
 }
 
 impl Interpreter {
@@ -176,7 +182,7 @@ impl Interpreter {
             let first_line = head.split(|byte| *byte == b'\n').next().unwrap_or_default();
             let is_text = !first_line.contains(&0);
             return if is_text {
-                Ok(Self { path: SHELL.to_vec(), argument: None })
+                Ok(Self { path: SHELL.to_vec(), argument: None, is_named: false })
             } else {
                 Err(Errno::ENOEXEC)
             };
@@ -191,7 +197,8 @@ impl Interpreter {
             return Err(Errno::ENOEXEC);
         }
         let argument = rest.trim_ascii();
-        Ok(Self { path: path.to_vec(), argument: (!argument.is_empty()).then(|| argument.to_vec()) })
+        let argument = (!argument.is_empty()).then(|| argument.to_vec());
+        Ok(Self { path: path.to_vec(), argument, is_named: true })
     }
 }
 

@@ -145,6 +145,17 @@ async fn a_dropped_kernel_takes_its_processes_along() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_still_waits_for_a_dropped_kernels_command_is_told() {
+    let machine = Machine::new();
+    with_sleep(&machine);
+    let mut process = machine.kernel.spawn(Command::new("sleep").stdout(Stdio::Piped)).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    drop(machine);
+    assert_eq!(process.wait().await, ExitStatus::Signaled(Signal::SIGKILL));
+    assert_eq!(read_all(process.stdout.as_mut().unwrap()).await, "");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_host_sees_what_runs() {
     let machine = Machine::new();
     with_sleep(&machine);

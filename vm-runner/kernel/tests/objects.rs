@@ -21,6 +21,7 @@ mod program;
 mod signal;
 mod socket;
 mod spawn;
+mod stress;
 mod time;
 mod tty;
 mod wait;

@@ -37,6 +37,13 @@ async fn a_script_without_a_mark_is_the_shells() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_machine_without_a_shell_does_not_run_texts() {
+    let machine = Machine::new();
+    machine.write_file("/work/script", "echo hi\n", 0o755);
+    assert_eq!(machine.kernel.spawn(Command::new("/work/script")).err(), Some(Errno::ENOEXEC));
+}
+
+#[tokio::test(start_paused = true)]
 async fn interpreters_may_be_scripts_but_not_without_end() {
     let machine = machine();
     machine.write_file("/work/s0", "#!/bin/show\n", 0o755);

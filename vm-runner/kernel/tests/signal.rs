@@ -167,6 +167,42 @@ async fn a_stopped_process_can_be_killed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stopped_process_dies_of_other_signals_only_when_it_is_continued() {
+    let machine = Machine::new();
+    machine.program("stopper", |ctx| async move {
+        kill_self(&ctx, Signal::SIGSTOP).await;
+        0
+    });
+    let process = machine.kernel.spawn(Command::new("stopper")).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    machine.kernel.kill(process.pid(), Signal::SIGTERM).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(process.try_wait(), None);
+    machine.kernel.kill(process.pid(), Signal::SIGCONT).unwrap();
+    assert_eq!(process.wait().await, ExitStatus::Signaled(Signal::SIGTERM));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_group_that_becomes_orphaned_is_hung_up() {
+    let machine = Machine::new();
+    machine.program("stopper", |ctx| async move {
+        kill_self(&ctx, Signal::SIGSTOP).await;
+        0
+    });
+    machine.program("parent", |ctx| async move {
+        let group = syscall::SpawnGroup::Own;
+        let attributes = syscall::SpawnAttributes { group, ..Default::default() };
+        let child = syscall::SpawnRequest { attributes, ..crate::machine::request(&ctx, &["stopper"]) };
+        syscall::process::spawn(&ctx, child).await.unwrap();
+        syscall::time::sleep(&ctx, Duration::from_secs(1)).await.map_or(1, |()| 0)
+    });
+    let process = machine.kernel.spawn(Command::new("parent")).unwrap();
+    assert_eq!(process.wait().await, ExitStatus::Exited(0));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(machine.kernel.processes().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_process_that_stops_itself_goes_on_where_it_was() {
     let machine = Machine::new();
     machine.program("stopper", |ctx| async move {

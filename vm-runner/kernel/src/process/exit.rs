@@ -18,6 +18,10 @@ impl KernelInner {
         self.leave_session(process.pid);
         let ended = self.table.end(process.pid, status);
         process.set_ended(status);
+        for orphan in ended.orphaned {
+            self.post_signal(&orphan, Signal::SIGHUP);
+            self.post_signal(&orphan, Signal::SIGCONT);
+        }
         if let Some(parent) = ended.parent {
             self.post_signal(&parent, Signal::SIGCHLD);
             parent.child_change.notify(PollEvents::IN);

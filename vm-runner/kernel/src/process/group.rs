@@ -1,5 +1,6 @@
 //! Process groups and sessions, and sending signals: to one, to a group, to a session.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use vm_abi::{Credentials, DefaultAction, Errno, PollEvents, Signal};
@@ -89,11 +90,21 @@ impl KernelInner {
         }
     }
 
-    /// Sends a signal to all of a session, from the kernel itself; tells whether there was anybody.
+    /// Sends a signal to all of a session, from the kernel itself; tells whether there was anybody. Who is born meanwhile
+    /// gets it, too.
     pub(crate) fn post_to_session(&self, session: Sid, signal: Signal) -> bool {
-        let members = self.table.living(|_, relations| relations.session == session);
-        members.iter().for_each(|process| self.post_signal(process, signal));
-        !members.is_empty()
+        let mut reached = BTreeSet::new();
+        loop {
+            let members =
+                self.table.living(|pid, relations| relations.session == session && !reached.contains(&pid));
+            if members.is_empty() {
+                return !reached.is_empty();
+            }
+            for process in members {
+                reached.insert(process.pid);
+                self.post_signal(&process, signal);
+            }
+        }
     }
 
     /// A signal arrives at a process. Zombies do not mind.

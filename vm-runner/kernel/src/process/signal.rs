@@ -315,15 +315,20 @@ impl Control {
         self.run_loop.wake();
     }
 
-    /// The process dies of the signal; the first signal counts.
+    /// The process dies of the signal; the first signal counts, but for `SIGKILL`.
     pub(crate) fn kill(&self, signal: Signal) {
-        let _ = self.killed_by.compare_exchange(0, signal.raw(), Ordering::SeqCst, Ordering::SeqCst);
+        if signal == Signal::SIGKILL {
+            self.killed_by.store(signal.raw(), Ordering::SeqCst);
+        } else {
+            let _ = self.killed_by.compare_exchange(0, signal.raw(), Ordering::SeqCst, Ordering::SeqCst);
+        }
         self.wake();
     }
 
-    /// The signal that killed the process.
+    /// The signal that kills the process now. A stopped process dies of `SIGKILL` only, until it is continued.
     pub(crate) fn killed_by(&self) -> Option<Signal> {
-        Signal::from_raw(i32::from(self.killed_by.load(Ordering::SeqCst)))
+        let signal = Signal::from_raw(i32::from(self.killed_by.load(Ordering::SeqCst)));
+        signal.filter(|signal| *signal == Signal::SIGKILL || !self.is_stopped())
     }
 
     /// The process stops; tells whether it was running.

@@ -174,6 +174,8 @@ impl Draft {
     async fn apply(&mut self, ctx: &ProcessContext, action: FileAction) -> Result<(), Errno> {
         let limit = u32::try_from(self.open_files.soft).unwrap_or(u32::MAX);
         match action {
+            // Standard streams may be missing already, and programs do not expect to hear of it.
+            FileAction::Close(fd) if fd <= Fd::STDERR => drop(self.fds.remove(fd).ok()),
             FileAction::Close(fd) => drop(self.fds.remove(fd)?),
             FileAction::Dup2 { source, target } if source == target => {
                 self.fds.entry_mut(source)?.flags = FdFlags::empty();

@@ -80,6 +80,8 @@ pub(crate) struct Relations {
 pub(crate) struct Ended {
     /// Its parent, if that is a process that lives.
     pub(crate) parent: Option<Arc<Process>>,
+    /// Members of groups that are now orphaned and have stopped members: nobody else would ever continue those.
+    pub(crate) orphaned: Vec<Arc<Process>>,
     /// Entries to drop after unlocking.
     _removed: Vec<Arc<Process>>,
 }
@@ -166,13 +168,7 @@ impl ProcessTable {
         let Ok(own) = inner.entry(pid) else {
             return true;
         };
-        let has_guardian = |member: &Entry| match member.parent {
-            Parent::Host | Parent::Init => false,
-            Parent::Process(parent) => inner
-                .entry(parent)
-                .is_ok_and(|parent| parent.session == own.session && parent.group != own.group),
-        };
-        !inner.entries.values().filter(|entry| entry.group == own.group).any(has_guardian)
+        inner.is_orphaned(own.group, own.session)
     }
 
     /// Marks that a process has executed a program since it was spawned.
@@ -233,26 +229,28 @@ impl ProcessTable {
         let mut inner = self.inner.lock();
         let mut removed = Vec::new();
         let Ok(entry) = inner.entry_mut(pid) else {
-            return Ended { parent: None, _removed: removed };
+            return Ended { parent: None, orphaned: Vec::new(), _removed: removed };
         };
         entry.ended = Some(status);
         entry.change = None;
-        let parent = entry.parent;
+        let (parent, session) = (entry.parent, entry.session);
+        let mut groups = vec![entry.group];
         for child in std::mem::take(&mut entry.children) {
-            if let Ok(orphan) = inner.entry_mut(child) {
-                orphan.parent = Parent::Init;
-                if orphan.ended.is_some() {
-                    removed.extend(inner.entries.remove(&child).map(|entry| entry.process));
-                }
+            let Ok(orphan) = inner.entry_mut(child) else { continue };
+            orphan.parent = Parent::Init;
+            groups.push(orphan.group);
+            if orphan.ended.is_some() {
+                removed.extend(inner.entries.remove(&child).map(|entry| entry.process));
             }
         }
+        let orphaned = inner.stopped_orphans(groups, session);
         let parent = inner.living_parent(parent);
         let keeps_zombie =
             parent.as_ref().is_some_and(|parent| !parent.signals(|signals| signals.reaps_automatically()));
         if !keeps_zombie {
             removed.extend(inner.remove(pid).map(|entry| entry.process));
         }
-        Ended { parent, _removed: removed }
+        Ended { parent, orphaned, _removed: removed }
     }
 
     /// What a parent is to be told of its children, if anything; zombies it is told of are gone.
@@ -306,6 +304,33 @@ impl Inner {
         self.entries.get_mut(&pid).ok_or(Errno::ESRCH)
     }
 
+    /// Whether no living member of a group has a parent in the session but outside of the group.
+    fn is_orphaned(&self, group: Pgid, session: Sid) -> bool {
+        let has_guardian = |member: &Entry| match member.parent {
+            Parent::Host | Parent::Init => false,
+            Parent::Process(parent) => self.entry(parent).is_ok_and(|parent| {
+                parent.ended.is_none() && parent.session == session && parent.group != group
+            }),
+        };
+        !self.living_members(group).any(has_guardian)
+    }
+
+    fn living_members(&self, group: Pgid) -> impl Iterator<Item = &Entry> {
+        self.entries.values().filter(move |entry| entry.group == group && entry.ended.is_none())
+    }
+
+    /// The members of those of these groups that are orphaned and have stopped members.
+    fn stopped_orphans(&self, mut groups: Vec<Pgid>, session: Sid) -> Vec<Arc<Process>> {
+        groups.sort_unstable();
+        groups.dedup();
+        groups.retain(|group| {
+            self.living_members(*group).any(|member| member.process.control.is_stopped())
+                && self.is_orphaned(*group, session)
+        });
+        let members = groups.iter().flat_map(|group| self.living_members(*group));
+        members.map(|member| Arc::clone(&member.process)).collect()
+    }
+
     fn living_parent(&self, parent: Parent) -> Option<Arc<Process>> {
         match parent {
             Parent::Host | Parent::Init => None,
@@ -331,7 +356,11 @@ impl Inner {
         let own = (pid.own_group(), pid.own_session());
         let parent = match parent {
             Parent::Host | Parent::Init => return Ok(own),
-            Parent::Process(parent) => self.entry(parent).ok().filter(|parent| parent.ended.is_none()),
+            // Whoever is killed has no more children: they would escape what killed their parent.
+            Parent::Process(parent) => self
+                .entry(parent)
+                .ok()
+                .filter(|parent| parent.ended.is_none() && parent.process.control.killed_by().is_none()),
         };
         let parent = parent.ok_or(Errno::ESRCH)?;
         match placement {

@@ -19,7 +19,12 @@ use crate::process::{exec as executing, spawn as spawning, wait as waiting};
 /// Those of the file actions; `ENOENT`, `EACCES`, `ENOEXEC`, `ELOOP` for the program; `EAGAIN` if there are too many
 /// processes; `E2BIG`; `EPERM` for a group of another session.
 pub async fn spawn(ctx: &ProcessContext, request: SpawnRequest) -> Result<Pid, Errno> {
-    spawning::spawn(ctx, request).await
+    let spawned = spawning::spawn(ctx, request).await;
+    if spawned.is_err() {
+        // Whoever is being killed is refused, but must not see it.
+        checkpoint(ctx).await;
+    }
+    spawned
 }
 
 /// Executes another program in the calling process. On success the driver ends the old program and answers
