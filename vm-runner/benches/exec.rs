@@ -4,7 +4,12 @@
 //! before the request is written until the whole answer is read, so it includes the first byte of output. Needs the guest
 //! software in `.local/software`.
 #![expect(clippy::disallowed_methods, reason = "starts the real program")]
-#![expect(clippy::print_stdout, clippy::expect_used, reason = "a program for people, which may give up")]
+#![expect(
+    clippy::print_stdout,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a program for people, which may give up"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

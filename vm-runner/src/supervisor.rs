@@ -42,7 +42,7 @@ use self::metrics::Metrics;
 use self::registry::Registry;
 use self::server::Server;
 use self::spare::Spares;
-use self::state_dir::StateDir;
+use self::state_dir::{KnownEpochs, StateDir};
 use self::tls::Tls;
 use self::watch::Changes;
 use crate::config::{ListenAddress, ServeConfig};
@@ -118,7 +118,7 @@ fn start_tls(config: &ServeConfig) -> Result<(Option<Tls>, Option<Task<()>>), Er
     Ok((Some(tls), Some(task::spawn(reload))))
 }
 
-fn build_fleet(config: &ServeConfig) -> Result<(Arc<Fleet>, Vec<(uid::Uid, u64)>), Error> {
+fn build_fleet(config: &ServeConfig) -> Result<(Arc<Fleet>, KnownEpochs), Error> {
     let catalog = Catalog::open(&config.software)?;
     let (state_dir, known) = StateDir::open(&config.data)?;
     let options =

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use vm_api::{Problem, ProblemCode, WorkspaceConfig, WorkspaceState};
 
 use super::fleet::Fleet;
+use super::state_dir::KnownEpochs;
 use super::uid::Uid;
 use super::workspace::{Workspace, stale_epoch};
 use crate::task::Task;
@@ -36,7 +37,7 @@ impl Registry {
     /// A registry that knows these workspaces by their epoch.
     pub(crate) fn new(
         fleet: Arc<Fleet>,
-        known: Vec<(Uid, u64)>,
+        known: KnownEpochs,
         max_workspaces: usize,
         stop: CancellationToken,
     ) -> Arc<Self> {

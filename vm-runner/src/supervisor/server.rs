@@ -111,7 +111,7 @@ impl Server {
     async fn workspace(&self, peer: Peer, uid: Uid, request: Request) -> Result<Response, Problem> {
         peer.authorize(Access::of_workspace(request.method()))?;
         match *request.method() {
-            Method::GET => Ok(state(&*self.registry.get(&uid)?.state())),
+            Method::GET => Ok(state(&self.registry.get(&uid)?.state())),
             Method::PUT => {
                 let config: WorkspaceConfig = web::read_json(request.into_body(), MAX_CONFIG_BYTES).await?;
                 Ok(state(&*self.registry.put(&uid, config).await?))

@@ -30,6 +30,9 @@ pub(crate) enum Error {
     Epoch { path: PathBuf, text: String },
 }
 
+/// Workspaces that were bound here, with the epoch of their binding.
+pub(crate) type KnownEpochs = Vec<(Uid, u64)>;
+
 /// The data folder, locked by this process.
 #[derive(Debug)]
 pub(crate) struct StateDir {
@@ -39,7 +42,7 @@ pub(crate) struct StateDir {
 
 impl StateDir {
     /// Opens the folder and removes what an interrupted write left behind. Answers the workspaces that are known.
-    pub(crate) fn open(root: &Path) -> Result<(Self, Vec<(Uid, u64)>), Error> {
+    pub(crate) fn open(root: &Path) -> Result<(Self, KnownEpochs), Error> {
         make_dir(root)?;
         let lock_path = root.join(".lock");
         let lock = File::create(&lock_path).map_err(at(&lock_path))?;
@@ -49,7 +52,7 @@ impl StateDir {
         Ok((state, known))
     }
 
-    fn scan(&self) -> Result<Vec<(Uid, u64)>, Error> {
+    fn scan(&self) -> Result<KnownEpochs, Error> {
         let mut known = Vec::new();
         for entry in fs::read_dir(&self.root).map_err(at(&self.root))? {
             let entry = entry.map_err(at(&self.root))?;

@@ -107,8 +107,12 @@ pub(crate) fn workspace_files(hostname: &str, accounts: &Accounts) -> Vec<(&'sta
 pub(crate) fn environment(has_git: bool) -> Vec<(&'static str, &'static str)> {
     let mut environment = vec![("PATH", PATH), ("LANG", "C.UTF-8"), ("TERM", "dumb"), ("TMPDIR", "/tmp")];
     if has_git {
-        // Where git's helpers are; its compiled-in template folder does not exist.
-        environment.extend([("GIT_EXEC_PATH", COMMANDS), ("GIT_TEMPLATE_DIR", "")]);
+        // What git looks for elsewhere; its compiled-in folders do not exist.
+        environment.extend([
+            ("GIT_CONFIG_SYSTEM", "/etc/gitconfig"),
+            ("GIT_EXEC_PATH", COMMANDS),
+            ("GIT_TEMPLATE_DIR", ""),
+        ]);
     }
     environment
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use vm_api::{Base64, EnvVar, ExecRequest, WireDuration};
+use vm_api::{Base64, EnvVar, ExecRequest, FileStat, WireDuration};
 
 use crate::runner::Runner;
 
@@ -40,12 +40,10 @@ async fn the_answer_tells_the_phases_of_its_time() {
 async fn commands_run_as_the_workspaces_user_at_home() {
     let runner = Runner::start().await;
     let workspace = runner.workspace("a").await;
-    let response = workspace.sh("whoami; id -u; pwd; echo $HOME $USER; touch here; stat -c %U here").await;
-    assert_eq!(
-        response.stdout, "agent\n1000\n/home/agent\n/home/agent agent\nagent\n",
-        "{}",
-        response.stderr
-    );
+    let response = workspace.sh("whoami; id -u; pwd; echo $HOME $USER; touch here").await;
+    assert_eq!(response.stdout, "agent\n1000\n/home/agent\n/home/agent agent\n", "{}", response.stderr);
+    let stat: FileStat = runner.get(&workspace.routes.stat("/home/agent/here")).await.json();
+    assert_eq!((stat.uid, stat.gid), (1000, 1000));
     let as_root = ExecRequest { user: Some("root".to_owned()), ..ExecRequest::command("id -u; pwd") };
     assert_eq!(workspace.exec(&as_root).await.stdout, "0\n/root\n");
 }
@@ -141,7 +139,8 @@ async fn a_command_whose_client_goes_away_is_killed() {
     let runner = Runner::start().await;
     let workspace = runner.workspace("a").await;
     workspace.sh("true").await;
-    let request = workspace.try_exec(&ExecRequest::command("sleep 1000"));
+    let sleeper = ExecRequest::command("sleep 1000");
+    let request = workspace.try_exec(&sleeper);
     assert!(tokio::time::timeout(Duration::from_millis(200), request).await.is_err());
     let started = Instant::now();
     loop {

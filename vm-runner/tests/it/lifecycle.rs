@@ -1,5 +1,6 @@
 //! Workspaces and their VMs: boot, death, sleep, deletion, restart of the supervisor.
 
+use std::path::Path;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -57,7 +58,8 @@ async fn a_vm_that_is_killed_is_booted_again_by_the_next_action() {
     let pids = runner.vm_pids();
     assert_eq!(pids.len(), 1);
     signal(pids[0], "KILL");
-    eventually("the vm process is gone", || !is_alive(pids[0])).await;
+    // A process that is dying may still take a request; one that was waited for cannot.
+    eventually("the vm process is gone", || !Path::new(&format!("/proc/{}", pids[0])).exists()).await;
     assert_eq!(workspace.sh("echo again").await.stdout, "again\n");
     assert_ne!(runner.vm_pids(), pids);
 }
@@ -101,7 +103,7 @@ async fn power_asleep_stops_the_vm_and_refuses_actions() {
     assert_eq!(runner.put_workspace("a", &config).await.status, StatusCode::OK);
     let state = workspace.wait_for(Power::Asleep).await;
     assert_eq!((state.sleep, state.generation), (Some(SleepReason::Requested), 2));
-    assert_eq!(runner.vm_pids(), []);
+    assert!(runner.vm_pids().is_empty());
     let problem = workspace.try_exec(&ExecRequest::command("true")).await.problem();
     assert_eq!((problem.status, problem.code.as_str()), (409, "workspace-asleep"));
     assert!(problem.detail.contains("spec.power"), "{}", problem.detail);

@@ -161,7 +161,7 @@ impl Runner {
         change(&mut config);
         let answer = self.put_workspace(uid, &config).await;
         assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
-        Workspace { runner: self, uid: uid.to_owned(), routes: route::Workspace::at_runner(uid) }
+        Workspace { runner: self, routes: route::Workspace::at_runner(uid) }
     }
 
     /// The vm processes of this supervisor.
@@ -202,7 +202,6 @@ fn spawn(dir: &Path, flags: &[&str]) -> Child {
 /// One workspace of a supervisor.
 pub(crate) struct Workspace<'a> {
     runner: &'a Runner,
-    pub(crate) uid: String,
     pub(crate) routes: route::Workspace,
 }
 

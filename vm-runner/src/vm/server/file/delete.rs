@@ -20,7 +20,7 @@ pub(super) async fn delete(target: Target<'_>, request: &Request) -> Result<Resp
     if target.path.iter().all(|byte| *byte == b'/') {
         return Err(file_problem(Errno::EBUSY.into(), &target.path));
     }
-    let is_directory = target.act(|walk, path| Ok(is_directory(walk, path)?))?;
+    let is_directory = target.act(is_directory)?;
     match (is_directory, recursive) {
         (false, _) => target.act(|walk, path| walk.unlink(path))?,
         (true, false) => target.act(|walk, path| walk.rmdir(path))?,
