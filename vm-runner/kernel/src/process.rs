@@ -33,7 +33,7 @@ use crate::task::OwnedTask;
 use crate::usage::Charge;
 use alarm::Alarm;
 use image::Image;
-use signal::{Control, Effect, SignalState};
+use signal::{Control, Effect, SignalState, TerminalStop};
 
 macro_rules! ids {
     ($($name:ident, $doc:literal;)*) => {
@@ -332,7 +332,7 @@ impl Process {
     /// Its alarm rings.
     pub(crate) fn fire_alarm(&self, now: Duration) {
         self.alarm.advance(now);
-        match self.change_signals(|signals| signals.post(Signal::SIGALRM, false)) {
+        match self.change_signals(|signals| signals.post(Signal::SIGALRM, TerminalStop::Pointless)) {
             Effect::Kill(signal) => self.control.kill(signal),
             Effect::Interrupt => self.interrupt.notify(PollEvents::IN),
             Effect::Nothing | Effect::Stop(_) => {}

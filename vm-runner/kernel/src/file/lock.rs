@@ -59,7 +59,7 @@ struct Inner {
 
 struct HeldFlock {
     description: u64,
-    is_exclusive: bool,
+    kind: LockKind,
     _charge: Charge,
 }
 
@@ -84,16 +84,16 @@ impl LockTable {
         operation: Flock,
         blocking: Blocking,
     ) -> Result<(), Errno> {
-        let is_exclusive = match operation {
+        let kind = match operation {
             Flock::Unlock => {
                 description.drop_flock();
                 return Ok(());
             }
-            Flock::Shared => false,
-            Flock::Exclusive => true,
+            Flock::Shared => LockKind::Read,
+            Flock::Exclusive => LockKind::Write,
         };
         let file = description.location().file_id();
-        let try_op = || self.try_flock(file, description.id(), is_exclusive);
+        let try_op = || self.try_flock(file, description.id(), kind);
         match blocking {
             Blocking::Try => try_op()?,
             Blocking::Wait => wait_ready(Waiter::Process(ctx), &[self.interest()], None, try_op).await?,
@@ -175,21 +175,22 @@ impl LockTable {
         Interest { readiness: &self.readiness, events: PollEvents::IN }
     }
 
-    fn try_flock(&self, file: FileId, description: u64, is_exclusive: bool) -> Result<(), Errno> {
+    fn try_flock(&self, file: FileId, description: u64, kind: LockKind) -> Result<(), Errno> {
         let mut inner = self.inner.lock();
         let held = inner.flocks.entry(file).or_default();
-        let conflicts =
-            |other: &HeldFlock| other.description != description && (is_exclusive || other.is_exclusive);
+        let conflicts = |other: &HeldFlock| {
+            other.description != description && (kind == LockKind::Write || other.kind == LockKind::Write)
+        };
         if held.iter().any(conflicts) {
             return Err(Errno::EAGAIN);
         }
         let Some(own) = held.iter_mut().find(|held| held.description == description) else {
             let charge = self.meter.try_take_one().ok_or(Errno::ENOLCK)?;
-            held.push(HeldFlock { description, is_exclusive, _charge: charge });
+            held.push(HeldFlock { description, kind, _charge: charge });
             return Ok(());
         };
-        let is_weaker = own.is_exclusive && !is_exclusive;
-        own.is_exclusive = is_exclusive;
+        let is_weaker = own.kind == LockKind::Write && kind == LockKind::Read;
+        own.kind = kind;
         drop(inner);
         if is_weaker {
             self.readiness.notify(PollEvents::IN);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vm_abi::{Credentials, DefaultAction, Errno, PollEvents, Signal};
 
-use super::signal::Effect;
+use super::signal::{Effect, TerminalStop};
 use super::wait::WaitStatus;
 use super::{Pgid, Pid, Process, Sid};
 use crate::context::ProcessContext;
@@ -115,9 +115,13 @@ impl KernelInner {
         if signal == Signal::SIGCONT {
             self.resume(process);
         }
-        let may_stop =
-            signal.default_action() == DefaultAction::Stop && !self.table.is_in_orphaned_group(process.pid);
-        let effect = process.change_signals(|signals| signals.post(signal, may_stop));
+        let is_stop = signal.default_action() == DefaultAction::Stop;
+        let stop = if is_stop && !self.table.is_in_orphaned_group(process.pid) {
+            TerminalStop::Allowed
+        } else {
+            TerminalStop::Pointless
+        };
+        let effect = process.change_signals(|signals| signals.post(signal, stop));
         self.carry_out(process, effect);
     }
 

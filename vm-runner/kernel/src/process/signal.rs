@@ -79,6 +79,15 @@ pub(crate) enum Effect {
     Stop(Signal),
 }
 
+/// Whether a stop from the terminal may stop the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TerminalStop {
+    /// It may.
+    Allowed,
+    /// Its process group is orphaned: nobody would continue it.
+    Pointless,
+}
+
 /// Dispositions, mask and pending signals.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SignalState {
@@ -168,8 +177,8 @@ impl SignalState {
         self.settle()
     }
 
-    /// A signal arrives. `may_stop` is false if its process group is orphaned: then terminal stops do nothing.
-    pub(crate) fn post(&mut self, signal: Signal, may_stop: bool) -> Effect {
+    /// A signal arrives.
+    pub(crate) fn post(&mut self, signal: Signal, stop: TerminalStop) -> Effect {
         if signal == Signal::SIGCONT {
             self.pending = self.pending.difference(STOPPING);
         } else if STOPPING.contains(signal) {
@@ -188,7 +197,9 @@ impl SignalState {
         }
         match signal.default_action() {
             DefaultAction::Terminate | DefaultAction::Core => Effect::Kill(signal),
-            DefaultAction::Stop if may_stop || signal == Signal::SIGSTOP => Effect::Stop(signal),
+            DefaultAction::Stop if stop == TerminalStop::Allowed || signal == Signal::SIGSTOP => {
+                Effect::Stop(signal)
+            }
             DefaultAction::Stop | DefaultAction::Ignore | DefaultAction::Continue => Effect::Nothing,
         }
     }
@@ -360,7 +371,7 @@ impl Control {
 mod tests {
     use vm_abi::{Signal, SignalSet};
 
-    use super::{ActionFlags, Disposition, Effect, MaskChange, SignalState};
+    use super::{ActionFlags, Disposition, Effect, MaskChange, SignalState, TerminalStop};
 
     fn caught(flags: ActionFlags) -> Disposition {
         Disposition::Caught { mask: SignalSet::EMPTY.with(Signal::SIGUSR2), flags }
@@ -369,18 +380,18 @@ mod tests {
     #[test]
     fn an_unblocked_signal_without_handler_takes_its_default_action() {
         let mut state = SignalState::default();
-        assert_eq!(state.post(Signal::SIGTERM, true), Effect::Kill(Signal::SIGTERM));
-        assert_eq!(state.post(Signal::SIGCHLD, true), Effect::Nothing);
-        assert_eq!(state.post(Signal::SIGTSTP, true), Effect::Stop(Signal::SIGTSTP));
-        assert_eq!(state.post(Signal::SIGTSTP, false), Effect::Nothing);
-        assert_eq!(state.post(Signal::SIGSTOP, false), Effect::Stop(Signal::SIGSTOP));
+        assert_eq!(state.post(Signal::SIGTERM, TerminalStop::Allowed), Effect::Kill(Signal::SIGTERM));
+        assert_eq!(state.post(Signal::SIGCHLD, TerminalStop::Allowed), Effect::Nothing);
+        assert_eq!(state.post(Signal::SIGTSTP, TerminalStop::Allowed), Effect::Stop(Signal::SIGTSTP));
+        assert_eq!(state.post(Signal::SIGTSTP, TerminalStop::Pointless), Effect::Nothing);
+        assert_eq!(state.post(Signal::SIGSTOP, TerminalStop::Pointless), Effect::Stop(Signal::SIGSTOP));
     }
 
     #[test]
     fn a_blocked_signal_waits_even_if_it_is_ignored() {
         let mut state =
             SignalState::new(SignalSet::EMPTY.with(Signal::SIGHUP), SignalSet::EMPTY.with(Signal::SIGHUP));
-        assert_eq!(state.post(Signal::SIGHUP, true), Effect::Nothing);
+        assert_eq!(state.post(Signal::SIGHUP, TerminalStop::Allowed), Effect::Nothing);
         assert!(state.pending().contains(Signal::SIGHUP));
         let (_, effect) = state.change_mask(MaskChange::Set, SignalSet::EMPTY);
         assert_eq!(effect, Effect::Nothing);
@@ -390,7 +401,7 @@ mod tests {
     #[test]
     fn unblocking_a_fatal_pending_signal_kills() {
         let mut state = SignalState::new(SignalSet::EMPTY.with(Signal::SIGTERM), SignalSet::EMPTY);
-        assert_eq!(state.post(Signal::SIGTERM, true), Effect::Nothing);
+        assert_eq!(state.post(Signal::SIGTERM, TerminalStop::Allowed), Effect::Nothing);
         let all = SignalSet::EMPTY.with(Signal::SIGTERM);
         assert_eq!(state.change_mask(MaskChange::Unblock, all).1, Effect::Kill(Signal::SIGTERM));
     }
@@ -399,7 +410,7 @@ mod tests {
     fn a_handler_runs_with_its_mask_and_the_old_one_returns() {
         let mut state = SignalState::default();
         state.set_disposition(Signal::SIGUSR1, caught(ActionFlags::RESTART));
-        assert_eq!(state.post(Signal::SIGUSR1, true), Effect::Interrupt);
+        assert_eq!(state.post(Signal::SIGUSR1, TerminalStop::Allowed), Effect::Interrupt);
         let delivery = state.take_deliverable().unwrap();
         assert!(delivery.restart);
         assert_eq!(state.mask(), SignalSet::EMPTY.with(Signal::SIGUSR1).with(Signal::SIGUSR2));
@@ -412,7 +423,7 @@ mod tests {
     fn a_one_shot_handler_is_gone_after_its_first_signal() {
         let mut state = SignalState::default();
         state.set_disposition(Signal::SIGUSR1, caught(ActionFlags::RESETHAND | ActionFlags::NODEFER));
-        state.post(Signal::SIGUSR1, true);
+        state.post(Signal::SIGUSR1, TerminalStop::Allowed);
         let delivery = state.take_deliverable().unwrap();
         assert!(!state.mask().contains(Signal::SIGUSR1));
         state.finish_delivery(delivery);
@@ -424,7 +435,7 @@ mod tests {
         let blocked = SignalSet::EMPTY.with(Signal::SIGUSR1);
         let mut state = SignalState::new(blocked, SignalSet::EMPTY);
         state.set_disposition(Signal::SIGUSR1, caught(ActionFlags::empty()));
-        state.post(Signal::SIGUSR1, true);
+        state.post(Signal::SIGUSR1, TerminalStop::Allowed);
         assert_eq!(state.begin_wait_mask(SignalSet::EMPTY), Effect::Interrupt);
         assert_eq!(state.end_wait_mask(), Effect::Interrupt);
         let delivery = state.take_deliverable().unwrap();
@@ -436,10 +447,10 @@ mod tests {
     fn continuing_discards_pending_stops_and_the_other_way_round() {
         let blocked = SignalSet::EMPTY.with(Signal::SIGTSTP).with(Signal::SIGCONT);
         let mut state = SignalState::new(blocked, SignalSet::EMPTY);
-        state.post(Signal::SIGTSTP, true);
-        state.post(Signal::SIGCONT, true);
+        state.post(Signal::SIGTSTP, TerminalStop::Allowed);
+        state.post(Signal::SIGCONT, TerminalStop::Allowed);
         assert_eq!(state.pending(), SignalSet::EMPTY.with(Signal::SIGCONT));
-        state.post(Signal::SIGTSTP, true);
+        state.post(Signal::SIGTSTP, TerminalStop::Allowed);
         assert_eq!(state.pending(), SignalSet::EMPTY.with(Signal::SIGTSTP));
     }
 
@@ -455,7 +466,7 @@ mod tests {
     #[test]
     fn kill_and_stop_cannot_be_blocked() {
         let mut state = SignalState::new(SignalSet::ALL, SignalSet::ALL);
-        assert_eq!(state.post(Signal::SIGKILL, true), Effect::Kill(Signal::SIGKILL));
-        assert_eq!(state.post(Signal::SIGSTOP, true), Effect::Stop(Signal::SIGSTOP));
+        assert_eq!(state.post(Signal::SIGKILL, TerminalStop::Allowed), Effect::Kill(Signal::SIGKILL));
+        assert_eq!(state.post(Signal::SIGSTOP, TerminalStop::Allowed), Effect::Stop(Signal::SIGSTOP));
     }
 }

@@ -120,7 +120,7 @@ pub fn credentials(ctx: &ProcessContext) -> Arc<Credentials> {
 /// # Errors
 /// `EPERM`.
 pub fn set_uid(ctx: &ProcessContext, uid: Uid) -> Result<(), Errno> {
-    ctx.process().change_credentials(|ids| change_users(ids, |old, is_root| old.set(uid, is_root)))
+    ctx.process().change_credentials(|ids| change_users(ids, |old, privilege| old.set(uid, privilege)))
 }
 
 /// Sets the effective user (`seteuid`).
@@ -128,7 +128,8 @@ pub fn set_uid(ctx: &ProcessContext, uid: Uid) -> Result<(), Errno> {
 /// # Errors
 /// `EPERM`.
 pub fn set_euid(ctx: &ProcessContext, uid: Uid) -> Result<(), Errno> {
-    ctx.process().change_credentials(|ids| change_users(ids, |old, is_root| old.set_effective(uid, is_root)))
+    ctx.process()
+        .change_credentials(|ids| change_users(ids, |old, privilege| old.set_effective(uid, privilege)))
 }
 
 /// Sets real and effective user (`setreuid`).
@@ -137,7 +138,7 @@ pub fn set_euid(ctx: &ProcessContext, uid: Uid) -> Result<(), Errno> {
 /// `EPERM`.
 pub fn set_reuid(ctx: &ProcessContext, real: Option<Uid>, effective: Option<Uid>) -> Result<(), Errno> {
     ctx.process().change_credentials(|ids| {
-        change_users(ids, |old, is_root| old.set_real_effective(real, effective, is_root))
+        change_users(ids, |old, privilege| old.set_real_effective(real, effective, privilege))
     })
 }
 
@@ -146,7 +147,7 @@ pub fn set_reuid(ctx: &ProcessContext, real: Option<Uid>, effective: Option<Uid>
 /// # Errors
 /// `EPERM`.
 pub fn set_resuid(ctx: &ProcessContext, change: IdChange<Uid>) -> Result<(), Errno> {
-    ctx.process().change_credentials(|ids| change_users(ids, |old, is_root| old.set_all(change, is_root)))
+    ctx.process().change_credentials(|ids| change_users(ids, |old, privilege| old.set_all(change, privilege)))
 }
 
 /// Sets the group (`setgid`).
@@ -154,7 +155,7 @@ pub fn set_resuid(ctx: &ProcessContext, change: IdChange<Uid>) -> Result<(), Err
 /// # Errors
 /// `EPERM`.
 pub fn set_gid(ctx: &ProcessContext, gid: Gid) -> Result<(), Errno> {
-    ctx.process().change_credentials(|ids| change_groups(ids, |old, is_root| old.set(gid, is_root)))
+    ctx.process().change_credentials(|ids| change_groups(ids, |old, privilege| old.set(gid, privilege)))
 }
 
 /// Sets the effective group (`setegid`).
@@ -162,7 +163,8 @@ pub fn set_gid(ctx: &ProcessContext, gid: Gid) -> Result<(), Errno> {
 /// # Errors
 /// `EPERM`.
 pub fn set_egid(ctx: &ProcessContext, gid: Gid) -> Result<(), Errno> {
-    ctx.process().change_credentials(|ids| change_groups(ids, |old, is_root| old.set_effective(gid, is_root)))
+    ctx.process()
+        .change_credentials(|ids| change_groups(ids, |old, privilege| old.set_effective(gid, privilege)))
 }
 
 /// Sets real and effective group (`setregid`).
@@ -171,7 +173,7 @@ pub fn set_egid(ctx: &ProcessContext, gid: Gid) -> Result<(), Errno> {
 /// `EPERM`.
 pub fn set_regid(ctx: &ProcessContext, real: Option<Gid>, effective: Option<Gid>) -> Result<(), Errno> {
     ctx.process().change_credentials(|ids| {
-        change_groups(ids, |old, is_root| old.set_real_effective(real, effective, is_root))
+        change_groups(ids, |old, privilege| old.set_real_effective(real, effective, privilege))
     })
 }
 
@@ -180,7 +182,8 @@ pub fn set_regid(ctx: &ProcessContext, real: Option<Gid>, effective: Option<Gid>
 /// # Errors
 /// `EPERM`.
 pub fn set_resgid(ctx: &ProcessContext, change: IdChange<Gid>) -> Result<(), Errno> {
-    ctx.process().change_credentials(|ids| change_groups(ids, |old, is_root| old.set_all(change, is_root)))
+    ctx.process()
+        .change_credentials(|ids| change_groups(ids, |old, privilege| old.set_all(change, privilege)))
 }
 
 /// Sets the supplementary groups.
