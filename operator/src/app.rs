@@ -10,6 +10,7 @@ use crate::{
     certificate::system,
     clock::Clock,
     context::Context,
+    event::{Announcer, Publisher},
     follow,
     http::{self, Role, RoleCell},
     lease::Elector,
@@ -38,6 +39,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How long running reconciles may take to end.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// How long publishing what was announced may take at the end.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// Why the operator ended other than by request.
 #[derive(Debug, thiserror::Error)]
@@ -69,13 +73,20 @@ pub async fn run(config: Config, client: Client, stop: CancellationToken) -> Res
     let mut health = spawn(http::serve_health(config.health_listen, role.clone()));
     let expose = exposition(Arc::clone(&metrics), stores.workspaces.clone());
     let mut metrics_server = spawn(http::serve_metrics(config.metrics_listen, expose));
-    let context = Arc::new(Context::new(client.clone(), config, stores, metrics, Clock::system()));
-    let work = elect_and_lead(Arc::clone(&context), writers, role, stop);
+    let (announcer, mut outbox) = Announcer::new();
+    let publisher = Publisher::new(client.clone(), &config.identity, Arc::clone(&metrics));
+    let context = Arc::new(Context::new(client, config, stores, announcer, metrics, Clock::system()));
+    let work = elect_and_lead(context, writers, role, stop);
     let result = tokio::select! {
         result = work => result,
+        () = publisher.run(&mut outbox) => Err(Error::Ended("the publisher of events")),
         served = health.join() => Err(not_served("health", served)),
         served = metrics_server.join() => Err(not_served("metrics", served)),
     };
+    // What was announced last is what somebody will want to know.
+    if timeout(FLUSH, publisher.flush(&mut outbox)).await.is_err() {
+        tracing::warn!("events are left that were not published");
+    }
     result
 }
 
@@ -322,6 +333,8 @@ where
         Ok(()) => {}
         // Asked for, and gone since.
         Err(controller::Error::ObjectNotFound(_)) => {}
-        Err(error) => tracing::debug!(controller, %error, "a reconcile did not come to its end"),
+        // Reconciles tell of their failures themselves.
+        Err(controller::Error::ReconcilerFailed(..)) => {}
+        Err(error) => tracing::warn!(controller, %error, "the queue of a controller failed"),
     }
 }

@@ -39,7 +39,7 @@ pub struct Context {
     pub workspaces_due: Triggers<ObjectRef<WatchedWorkspace>>,
     /// Namespaces to look at again.
     pub namespaces_due: Triggers<ObjectRef<WatchedNamespace>>,
-    /// Publishes Events.
+    /// Takes news to be published as Events.
     pub announcer: Announcer,
     /// Counts.
     pub metrics: Arc<Metrics>,
@@ -57,10 +57,17 @@ impl fmt::Debug for Context {
 
 impl Context {
     /// A context in which nothing has happened yet.
-    pub fn new(client: Client, config: Config, stores: Stores, metrics: Arc<Metrics>, clock: Clock) -> Self {
+    pub fn new(
+        client: Client,
+        config: Config,
+        stores: Stores,
+        announcer: Announcer,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Self {
         Self {
             applier: Applier::new(client.clone(), Arc::clone(&metrics)),
-            announcer: Announcer::new(client.clone(), &config.identity, Arc::clone(&metrics)),
+            announcer,
             client,
             config,
             stores,

@@ -1,13 +1,17 @@
 //! Events: what people see in `kubectl describe`, once per transition. A failure to publish is logged and forgotten.
 
 use crate::metrics::Metrics;
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client, Resource,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use lodge_crds::{Workspace, label};
 use std::{fmt, sync::Arc};
+use tokio::sync::mpsc::{self, error::TrySendError};
 
+/// How many news may wait.
+const CAPACITY: usize = 4096;
 /// The longest note that the API takes.
 const MAX_NOTE_BYTES: usize = 1024;
 
@@ -24,20 +28,58 @@ pub struct News {
     pub note: String,
 }
 
-/// Publishes Events.
+/// Takes news, without waiting until they are published.
+#[derive(Clone, Debug)]
+pub struct Announcer(mpsc::Sender<Notice>);
+
+/// News about an object.
+#[derive(Debug)]
+struct Notice {
+    object: ObjectReference,
+    news: News,
+}
+
+/// News that wait to be published.
+#[derive(Debug)]
+pub struct Outbox(mpsc::Receiver<Notice>);
+
+impl Announcer {
+    /// An announcer, and where its news wait.
+    pub fn new() -> (Self, Outbox) {
+        let (sender, receiver) = mpsc::channel(CAPACITY);
+        (Self(sender), Outbox(receiver))
+    }
+
+    /// Announces news about a Workspace.
+    pub fn announce(&self, workspace: &Workspace, news: News) {
+        let notice = Notice { object: workspace.object_ref(&()), news };
+        if let Err(
+            TrySendError::Full(Notice { object: _, news }) | TrySendError::Closed(Notice { object: _, news }),
+        ) = self.0.try_send(notice)
+        {
+            tracing::warn!(
+                reason = news.reason,
+                note = news.note,
+                "too much is going on, an event is not published"
+            );
+        }
+    }
+}
+
+/// Publishes Events, one after the other, so that a burst of them takes nothing away from what matters more.
 #[derive(Clone)]
-pub struct Announcer {
+pub struct Publisher {
     recorder: Recorder,
     metrics: Arc<Metrics>,
 }
 
-impl fmt::Debug for Announcer {
+impl fmt::Debug for Publisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Announcer")
+        f.write_str("Publisher")
     }
 }
 
-impl Announcer {
+impl Publisher {
     /// Publishes in the name of this replica.
     pub fn new(client: Client, identity: &str, metrics: Arc<Metrics>) -> Self {
         let reporter =
@@ -45,18 +87,31 @@ impl Announcer {
         Self { recorder: Recorder::new(client, reporter), metrics }
     }
 
-    /// Publishes news about a Workspace.
-    pub async fn announce(&self, workspace: &Workspace, news: &News) {
-        let News { severity, reason, action, note } = news;
+    /// Publishes what comes, for ever.
+    pub async fn run(&self, outbox: &mut Outbox) {
+        while let Some(notice) = outbox.0.recv().await {
+            self.publish(notice).await;
+        }
+    }
+
+    /// Publishes what waits.
+    pub async fn flush(&self, outbox: &mut Outbox) {
+        while let Ok(notice) = outbox.0.try_recv() {
+            self.publish(notice).await;
+        }
+    }
+
+    async fn publish(&self, notice: Notice) {
+        let Notice { object, news: News { severity, reason, action, note } } = notice;
         let event = Event {
-            type_: *severity,
-            reason: (*reason).to_owned(),
-            action: (*action).to_owned(),
-            note: Some(shortened(note).to_owned()),
+            type_: severity,
+            reason: reason.to_owned(),
+            action: action.to_owned(),
+            note: Some(shortened(&note).to_owned()),
             secondary: None,
         };
         self.metrics.published(reason);
-        if let Err(error) = self.recorder.publish(&event, &workspace.object_ref(&())).await {
+        if let Err(error) = self.recorder.publish(&event, &object).await {
             // In a namespace that is being deleted nothing can be made any more.
             tracing::info!(%error, reason, "could not publish an event");
         }

@@ -33,9 +33,11 @@ use std::{
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use vm_api::{WorkspaceChange, WorkspaceState};
 
-/// How long to wait before dialing again: from the first to the last of these.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LAST_PAUSE: Duration = Duration::from_secs(2);
+/// How long to wait before dialing again: a restart shall be noticed at once, a lost node must not keep us busy.
+const PAUSES: [(u32, Duration); 3] =
+    [(4, Duration::from_millis(50)), (40, Duration::from_millis(300)), (u32::MAX, Duration::from_secs(2))];
+/// A connection that lasted this long was a good one.
+const GOOD: Duration = Duration::from_secs(2);
 /// How often absences are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
 /// At most so many workspaces that nobody knows are looked into at once; the others when they are told of again.
@@ -152,7 +154,7 @@ struct Follower {
 
 impl Follower {
     async fn run(self) {
-        let mut pause = FIRST_PAUSE;
+        let mut failures = 0;
         loop {
             let started = Instant::now();
             let error = match self.follow().await {
@@ -161,11 +163,8 @@ impl Follower {
             };
             tracing::debug!(runner = %self.runner, error, "not connected to a runner");
             self.context.roster.disconnected(&self.runner, Some(error));
-            if started.elapsed() > LAST_PAUSE {
-                pause = FIRST_PAUSE;
-            }
-            sleep(pause).await;
-            pause = (pause * 2).min(LAST_PAUSE);
+            failures = if started.elapsed() > GOOD { 0 } else { failures + 1 };
+            sleep(pause(failures)).await;
         }
     }
 
@@ -240,6 +239,11 @@ impl Follower {
             Err(error) => tracing::warn!(%error, "could not ask whether a workspace exists"),
         }
     }
+}
+
+fn pause(failures: u32) -> Duration {
+    let step = PAUSES.iter().find(|(most, _)| failures <= *most);
+    step.map_or(GOOD, |(_, pause)| *pause)
 }
 
 fn workspace_ref(state: &WorkspaceState) -> ObjectRef<WatchedWorkspace> {

@@ -14,8 +14,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 use vm_api::WorkspaceState;
+
+/// At most so many requests to one runner at the same time.
+const MAX_REQUESTS: usize = 16;
 
 /// Which runners are connected, and what they told.
 #[derive(Debug)]
@@ -35,7 +38,7 @@ struct Runner {
 
 #[derive(Debug)]
 enum Presence {
-    Connected(Arc<dyn RunnerConnection>),
+    Connected { connection: Arc<dyn RunnerConnection>, permits: Arc<Semaphore> },
     Away { since: Instant, is_told: bool },
 }
 
@@ -54,6 +57,8 @@ pub type Digest = [u8; 32];
 pub struct Placement {
     /// The connection to the runner.
     pub connection: Arc<dyn RunnerConnection>,
+    /// Permits to make it work: so few that a runner which hangs doesn't hold up those of other namespaces.
+    pub permits: Arc<Semaphore>,
     /// What the runner last told about the workspace.
     pub state: Option<WorkspaceState>,
     /// Digest of the configuration that the runner was last sent on this connection.
@@ -84,24 +89,21 @@ impl Roster {
         };
         match presence {
             Presence::Away { since, is_told: _ } => Reach::Away(since.elapsed()),
-            Presence::Connected(connection) => {
+            Presence::Connected { connection, permits } => {
                 let Known { state, pushed } = workspaces.get(uid).cloned().unwrap_or_default();
-                Reach::Here(Box::new(Placement { connection: Arc::clone(connection), state, pushed }))
+                Reach::Here(Box::new(Placement {
+                    connection: Arc::clone(connection),
+                    permits: Arc::clone(permits),
+                    state,
+                    pushed,
+                }))
             }
-        }
-    }
-
-    /// The connection to a runner.
-    pub fn connection(&self, runner: &RunnerId) -> Option<Arc<dyn RunnerConnection>> {
-        match &self.lock().get(runner)?.presence {
-            Presence::Connected(connection) => Some(Arc::clone(connection)),
-            Presence::Away { .. } => None,
         }
     }
 
     /// A runner was connected: what it knew before doesn't count.
     pub fn connected(&self, runner: &RunnerId, connection: Arc<dyn RunnerConnection>) {
-        let presence = Presence::Connected(connection);
+        let presence = Presence::Connected { connection, permits: Arc::new(Semaphore::new(MAX_REQUESTS)) };
         self.lock().insert(runner.clone(), Runner { presence, workspaces: HashMap::new(), failure: None });
     }
 
@@ -110,7 +112,7 @@ impl Roster {
         let mut runners = self.lock();
         let since = match runners.get(runner).map(|known| &known.presence) {
             None => self.started,
-            Some(Presence::Connected(_)) => Instant::now(),
+            Some(Presence::Connected { .. }) => Instant::now(),
             Some(Presence::Away { .. }) => {
                 if let Some(known) = runners.get_mut(runner) {
                     known.failure = failure.or(known.failure.take());
@@ -170,8 +172,11 @@ impl Roster {
         digest: Digest,
         state: WorkspaceState,
     ) {
-        if let Some(Runner { presence: Presence::Connected(current), workspaces, failure: _ }) =
-            self.lock().get_mut(runner)
+        if let Some(Runner {
+            presence: Presence::Connected { connection: current, permits: _ },
+            workspaces,
+            failure: _,
+        }) = self.lock().get_mut(runner)
             && Arc::ptr_eq(current, connection)
         {
             workspaces.insert(state.uid.clone(), Known { pushed: Some(digest), state: Some(state) });
@@ -185,7 +190,12 @@ impl Roster {
 
     /// How many runners are connected.
     pub fn count_connected(&self) -> usize {
-        self.lock().values().filter(|runner| matches!(runner.presence, Presence::Connected(_))).count()
+        self.lock().values().filter(|runner| matches!(runner.presence, Presence::Connected { .. })).count()
+    }
+
+    /// Whether a runner is connected.
+    pub fn is_connected(&self, runner: &RunnerId) -> bool {
+        self.lock().get(runner).is_some_and(|known| matches!(known.presence, Presence::Connected { .. }))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<RunnerId, Runner>> {

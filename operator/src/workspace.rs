@@ -30,6 +30,7 @@ use crate::{
     store::{WatchedNamespace, WatchedWorkspace},
 };
 use bind::Binding;
+use error::Verdict;
 use kube::{
     Resource, ResourceExt,
     runtime::{controller::Action, reflector::ObjectRef},
@@ -75,6 +76,16 @@ pub async fn reconcile(watched: Arc<WatchedWorkspace>, context: Arc<Context>) ->
     };
     let label = result.as_ref().map_or_else(Error::label, |_| "ok");
     context.metrics.reconciled("workspace", label, started.elapsed());
+    if let Err(error) = &result {
+        let object = ObjectRef::from_obj(&*watched);
+        // What the status tells anyway is no news for the log.
+        match error.verdict() {
+            Verdict::Unchanged => tracing::warn!(%error, workspace = %object, "could not reconcile"),
+            Verdict::Waiting(_) | Verdict::Stalled(_) => {
+                tracing::debug!(%error, workspace = %object, "not ready")
+            }
+        }
+    }
     result
 }
 

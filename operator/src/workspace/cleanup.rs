@@ -3,11 +3,11 @@
 //! This never hangs. A runner that doesn't confirm is given up after a deadline, or at once if it can't come back; then a
 //! Warning, a line in the log and a metric say so. If it comes back after all, [`crate::follow`] removes what is left there.
 
-use super::{Error, bind, finalizer, update_status};
+use super::{Error, bind, finalizer, push, update_status};
 use crate::{
     context::Context,
     event::News,
-    roster::Reach,
+    roster::{Placement, Reach},
     runner::name::{RunnerId, RunnerSetName},
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -56,7 +56,7 @@ pub(super) async fn run(workspace: &Workspace, context: &Context) -> Result<Acti
     if let Err(why) = release(workspace, &runner, context).await {
         match patience(workspace, &runner, context) {
             Ok(left) => return wait(workspace, &runner, &why, left, context).await,
-            Err(abandoned) => announce(workspace, &runner, &why, abandoned, context).await,
+            Err(abandoned) => announce(workspace, &runner, &why, abandoned, context),
         }
     }
     finalizer::remove(workspace, context).await?;
@@ -77,12 +77,17 @@ fn recorded_runner(workspace: &Workspace) -> RunnerId {
 /// Makes the runner let go. The error says why it didn't.
 async fn release(workspace: &Workspace, runner: &RunnerId, context: &Context) -> Result<(), String> {
     let is_recorded = workspace.status.as_ref().is_some_and(|status| status.runner.is_some());
-    let Some(connection) = context.roster.connection(runner) else {
+    let uid = workspace.uid().unwrap_or_default();
+    let Reach::Here(placement) = context.roster.reach(runner, &uid) else {
         // Never bound, or bound just before a crash: what may be there is removed when the runner comes back.
         return if is_recorded { Err("it isn't connected".to_owned()) } else { Ok(()) };
     };
-    let epoch = bind::bind(workspace, super::push::known_epoch(workspace, context)).epoch;
-    connection.delete(&workspace.uid().unwrap_or_default(), epoch).await.map_err(|error| error.to_string())
+    let Placement { connection, permits, state, pushed: _ } = *placement;
+    let Some(_permit) = push::permit(&permits).await else {
+        return Err("it has not answered earlier requests yet".to_owned());
+    };
+    let epoch = bind::bind(workspace, state.map(|state| state.epoch)).epoch;
+    connection.delete(&uid, epoch).await.map_err(|error| error.to_string())
 }
 
 /// How long the runner is still waited for.
@@ -134,13 +139,7 @@ async fn wait(
     Err(Error::CleanupPending { message, left })
 }
 
-async fn announce(
-    workspace: &Workspace,
-    runner: &RunnerId,
-    why: &str,
-    abandoned: Abandoned,
-    context: &Context,
-) {
+fn announce(workspace: &Workspace, runner: &RunnerId, why: &str, abandoned: Abandoned, context: &Context) {
     let note = format!(
         "the runner {} did not confirm that the data is removed ({why}); no longer waiting for it: {}",
         runner.pod,
@@ -150,5 +149,5 @@ async fn announce(
     context.metrics.abandoned(abandoned.label());
     let news =
         News { severity: EventType::Warning, reason: reason::CLEANUP_ABANDONED, action: "Cleanup", note };
-    context.announcer.announce(workspace, &news).await;
+    context.announcer.announce(workspace, news);
 }

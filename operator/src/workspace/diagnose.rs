@@ -5,16 +5,37 @@ use crate::{
     context::Context,
     runner::{name::RunnerId, outlook::Obstacle},
 };
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::{
+    api::core::v1::{ContainerStatus, Pod},
+    jiff::SignedDuration,
+};
 use lodge_crds::condition::reason;
 use std::time::Duration;
+
+/// A pod that isn't there after this time is kept from being made, by a quota for instance.
+const LONG: SignedDuration = SignedDuration::from_secs(30);
 
 /// Says why a runner isn't connected.
 pub(super) fn diagnose(runner: &RunnerId, away: Duration, context: &Context) -> RunnerMissing {
     let pod = context.stores.pod(&runner.namespace, &runner.pod);
     let obstacle = context.outlook.obstacle(&runner.namespace);
-    let (reason, message) = explain(&runner.pod, obstacle, pod.as_deref(), context.roster.failure(runner));
+    let (reason, mut message) =
+        explain(&runner.pod, obstacle, pod.as_deref(), context.roster.failure(runner));
+    if pod.is_none() && is_overdue(runner, context) {
+        let namespace = &runner.namespace;
+        message.push_str(&format!(
+            "; it should be there by now, see: kubectl describe statefulset -n {namespace}"
+        ));
+    }
     RunnerMissing { reason, message, grace_left: context.config.timing.runner_grace.checked_sub(away) }
+}
+
+/// Whether the pod's StatefulSet has been there for so long that the pod should be, too.
+fn is_overdue(runner: &RunnerId, context: &Context) -> bool {
+    let sets = context.stores.stateful_sets_in(&runner.namespace);
+    let set = sets.iter().find(|set| runner.pod.strip_suffix("-0") == set.metadata.name.as_deref());
+    let made = set.and_then(|set| set.metadata.creation_timestamp.as_ref());
+    made.is_some_and(|made| context.clock.time().0.duration_since(made.0) > LONG)
 }
 
 fn explain(

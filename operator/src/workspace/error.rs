@@ -58,6 +58,12 @@ pub enum Error {
         /// How.
         source: runner_client::Error,
     },
+    /// The runner has too much to do, or hangs.
+    #[error("runner {runner} has not answered earlier requests yet")]
+    RunnerBusy {
+        /// Which.
+        runner: String,
+    },
     /// The runner refused the configuration.
     #[error("{0}")]
     RunnerRefused(Box<Problem>),
@@ -143,6 +149,7 @@ impl Error {
             }
             Self::RunnerMissing(missing) => Verdict::Waiting(missing.reason),
             Self::RunnerUnreachable { .. } => Verdict::Waiting(reason::RUNNER_UNREACHABLE),
+            Self::RunnerBusy { .. } => Verdict::Waiting(reason::BINDING),
             Self::RunnerRefused(problem) => refusal(problem),
             Self::CleanupPending { .. } => Verdict::Waiting(reason::DELETING),
             Self::Finalizer(_) | Self::UpdateStatus(_) | Self::Stopping => Verdict::Unchanged,
@@ -155,6 +162,7 @@ impl Error {
             Self::RunnerMissing(missing) => missing.grace_left,
             // The connection is about to be taken for lost, which starts the time of grace.
             Self::RunnerUnreachable { source: runner_client::Error::Broken(_), .. } => Some(Duration::ZERO),
+            Self::RunnerBusy { .. } => Some(Duration::ZERO),
             _ => None,
         }
     }
@@ -174,7 +182,9 @@ impl Error {
                 let pause = backoff(failures, seconds(1), seconds(10));
                 Some(missing.grace_left.map_or(pause, |left| pause.min(left + milliseconds(50))))
             }
-            Self::RunnerUnreachable { .. } => Some(backoff(failures, milliseconds(250), seconds(10))),
+            Self::RunnerUnreachable { .. } | Self::RunnerBusy { .. } => {
+                Some(backoff(failures, milliseconds(250), seconds(10)))
+            }
             Self::CleanupPending { left, .. } => Some(backoff(failures, seconds(1), seconds(10)).min(*left)),
             Self::Finalizer(_) | Self::UpdateStatus(_) | Self::ReadReference { .. } => {
                 Some(backoff(failures, milliseconds(200), seconds(60)))
@@ -193,6 +203,7 @@ impl Error {
             Self::NotImplemented { .. } => "not_implemented",
             Self::RunnerMissing(_) => "runner_missing",
             Self::RunnerUnreachable { .. } => "runner_unreachable",
+            Self::RunnerBusy { .. } => "runner_busy",
             Self::RunnerRefused(_) => "runner_refused",
             Self::UpdateStatus(_) => "update_status",
             Self::CleanupPending { .. } => "cleanup_pending",

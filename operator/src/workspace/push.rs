@@ -9,8 +9,15 @@ use crate::{
 };
 use kube::ResourceExt;
 use lodge_crds::Workspace;
-use tokio::time::Instant;
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout},
+};
 use vm_api::WorkspaceState;
+
+/// How long to wait for a permit.
+const PERMIT_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// The epoch by which the runner of a Workspace knows it, as far as it told.
 pub(super) fn known_epoch(workspace: &Workspace, context: &Context) -> Option<u64> {
@@ -27,19 +34,22 @@ pub(super) async fn push(
     prepared: &Prepared,
     context: &Context,
 ) -> Result<WorkspaceState, Error> {
-    let Placement { connection, state, pushed } = match context.roster.reach(&binding.runner, &validated.uid)
-    {
-        Reach::Here(placement) => *placement,
-        Reach::Away(away) => {
-            return Err(Error::RunnerMissing(diagnose::diagnose(&binding.runner, away, context)));
-        }
-    };
+    let Placement { connection, permits, state, pushed } =
+        match context.roster.reach(&binding.runner, &validated.uid) {
+            Reach::Here(placement) => *placement,
+            Reach::Away(away) => {
+                return Err(Error::RunnerMissing(diagnose::diagnose(&binding.runner, away, context)));
+            }
+        };
     if let Some(state) = state
         && pushed == Some(prepared.digest)
         && state.epoch == binding.epoch
     {
         return Ok(state);
     }
+    let Some(_permit) = permit(&permits).await else {
+        return Err(Error::RunnerBusy { runner: binding.runner.to_string() });
+    };
     let started = Instant::now();
     let answer = connection.put(&validated.uid, &prepared.config).await;
     let result = answer.as_ref().map_or_else(runner_client::Error::label, |_| "ok");
@@ -52,4 +62,9 @@ pub(super) async fn push(
         Err(runner_client::Error::Refused(problem)) => Err(Error::RunnerRefused(problem)),
         Err(source) => Err(Error::RunnerUnreachable { runner: binding.runner.to_string(), source }),
     }
+}
+
+/// A permit to make a runner work, or nothing if it has too much to do: waiting longer would hold up others.
+pub(super) async fn permit(permits: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    timeout(PERMIT_TIMEOUT, Arc::clone(permits).acquire_owned()).await.ok()?.ok()
 }

@@ -54,7 +54,7 @@ pub(super) async fn publish(
     }
     context.ledger.wrote_power(&uid, status::is_only_power(&old, &new));
     if let Some(news) = status::news(&old, &new) {
-        context.announcer.announce(workspace, &news).await;
+        context.announcer.announce(workspace, news);
     }
     Ok(None)
 }

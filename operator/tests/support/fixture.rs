@@ -13,6 +13,7 @@ use operator::{
     certificate::Authority,
     clock::Clock,
     context::Context,
+    event::{Announcer, Outbox, Publisher},
     metrics::Metrics,
     runner::{self, name::RunnerId},
     runner_client::RunnerConnection,
@@ -45,6 +46,8 @@ pub(crate) struct Fixture {
     pub(crate) runner: Arc<InMemoryRunner>,
     writers: Writers,
     seconds: Arc<AtomicU64>,
+    publisher: Publisher,
+    outbox: Outbox,
 }
 
 impl Fixture {
@@ -60,10 +63,19 @@ impl Fixture {
         let clock =
             Clock::new(move || SystemTime::UNIX_EPOCH + Duration::from_secs(shown.load(Ordering::Relaxed)));
         let metrics = Arc::new(Metrics::default());
-        let context = Context::new(api.client(), config, writers.stores(), metrics, clock.clone());
+        let (announcer, outbox) = Announcer::new();
+        let publisher = Publisher::new(api.client(), &config.identity, Arc::clone(&metrics));
+        let context = Context::new(api.client(), config, writers.stores(), announcer, metrics, clock.clone());
         context.authority.set(Authority::generate(clock.now()).unwrap());
-        let mut fixture =
-            Self { api, context: Arc::new(context), runner: InMemoryRunner::new(), writers, seconds };
+        let mut fixture = Self {
+            api,
+            context: Arc::new(context),
+            runner: InMemoryRunner::new(),
+            writers,
+            seconds,
+            publisher,
+            outbox,
+        };
         fixture.sync();
         fixture
     }
@@ -122,6 +134,7 @@ impl Fixture {
     pub(crate) async fn reconcile(&mut self) -> Result<Action, workspace::Error> {
         self.sync();
         let result = self.reconcile_with_stale_stores().await;
+        self.publisher.flush(&mut self.outbox).await;
         self.sync();
         result
     }

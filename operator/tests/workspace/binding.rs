@@ -3,7 +3,10 @@
 use crate::fixture::{ADA_UID, Fixture};
 use http::{Method, StatusCode};
 use kube::runtime::controller::Action;
-use operator::workspace::{Error, error_policy};
+use operator::{
+    roster::Reach,
+    workspace::{Error, error_policy},
+};
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 
@@ -90,7 +93,7 @@ async fn a_reconcile_that_sees_an_old_object_neither_writes_nor_announces_again(
     fixture.api.take_writes();
     fixture.reconcile_with_stale_stores().await.unwrap();
     assert_eq!(fixture.api.take_writes(), [""; 0]);
-    fixture.sync();
+    fixture.reconcile().await.unwrap();
     assert_eq!(fixture.api.events().len(), 1);
 }
 
@@ -159,6 +162,21 @@ async fn a_runner_that_does_not_answer_is_told_again_and_the_condition_says_so()
     fixture.runner.hang(false);
     fixture.reconcile().await.unwrap();
     assert!(fixture.condition("Ready").unwrap().starts_with("True"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_that_hangs_holds_up_no_more_than_its_share() {
+    let mut fixture = Fixture::with_ada(json!({}));
+    fixture.connect_runner();
+    let Reach::Here(placement) = fixture.context.roster.reach(&fixture.runner_id(), "another") else {
+        return assert!(fixture.context.roster.is_connected(&fixture.runner_id()));
+    };
+    let hung = placement.permits.acquire_many(16).await.unwrap();
+    let error = fixture.reconcile().await.unwrap_err();
+    assert!(matches!(error, Error::RunnerBusy { .. }), "{error}");
+    assert!(fixture.condition("Ready").unwrap().contains("has not answered earlier requests yet"));
+    drop(hung);
+    fixture.reconcile().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

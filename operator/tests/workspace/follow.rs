@@ -111,7 +111,7 @@ async fn pods_that_were_there_before_are_connected_once_they_are_all_known() {
     following.fixture.sync();
     following.pods.try_send(Ok(watcher::Event::InitDone)).unwrap();
     following.settle().await;
-    assert!(following.fixture.context.roster.connection(&following.fixture.runner_id()).is_none());
+    assert!(!following.fixture.context.roster.is_connected(&following.fixture.runner_id()));
 }
 
 #[tokio::test(start_paused = true)]
