@@ -72,10 +72,7 @@ pub async fn run(
                 None => return,
             },
             _ = sweep.tick() => {
-                for runner in context.roster.overdue(context.config.timing.runner_grace) {
-                    tracing::warn!(%runner, "a runner is away");
-                    ask_for_workspaces(&runner, &context);
-                }
+                context.roster.overdue(context.config.timing.runner_grace).iter().for_each(|runner| miss(runner, &context));
                 context.metrics.set_runners_connected(context.roster.count_connected());
             }
         }
@@ -135,13 +132,23 @@ fn target(pod: &Pod, runner: &RunnerId) -> Option<Target> {
     Some(Target { uid: pod.uid(), address })
 }
 
-/// Asks for a reconcile of every workspace that a runner has or shall have.
-fn ask_for_workspaces(runner: &RunnerId, context: &Context) {
+/// A runner has been away for too long: its workspaces say so. One that nobody needs is forgotten.
+fn miss(runner: &RunnerId, context: &Context) {
+    if ask_for_workspaces(runner, context) > 0 {
+        tracing::warn!(%runner, "a runner is away");
+    } else if context.stores.pod(&runner.namespace, &runner.pod).is_none() {
+        context.roster.forget(runner);
+    }
+}
+
+/// Asks for a reconcile of every workspace that a runner has or shall have. Returns how many these are.
+fn ask_for_workspaces(runner: &RunnerId, context: &Context) -> usize {
     let bound = context.stores.workspaces.state_filter(|watched| {
         watched.meta().namespace.as_deref() == Some(runner.namespace.as_str())
             && watched.0.as_ref().is_ok_and(|workspace| RunnerId::of(workspace) == *runner)
     });
     context.workspaces_due.extend(bound.iter().map(|watched| ObjectRef::from_obj(&**watched)));
+    bound.len()
 }
 
 /// One runner pod.

@@ -145,8 +145,12 @@ fn announce(workspace: &Workspace, runner: &RunnerId, why: &str, abandoned: Aban
         runner.pod,
         abandoned.explain()
     );
-    tracing::warn!(workspace = workspace.name_any(), namespace = runner.namespace, note, "cleanup abandoned");
     context.metrics.abandoned(abandoned.label());
+    if abandoned == Abandoned::NamespaceEnding {
+        // The volume goes with the namespace, and no Event can be made there any more.
+        return tracing::info!(workspace = workspace.name_any(), namespace = runner.namespace, note);
+    }
+    tracing::warn!(workspace = workspace.name_any(), namespace = runner.namespace, note, "cleanup abandoned");
     let news =
         News { severity: EventType::Warning, reason: reason::CLEANUP_ABANDONED, action: "Cleanup", note };
     context.announcer.announce(workspace, news);

@@ -159,6 +159,20 @@ async fn a_pod_that_stays_away_is_noticed_after_the_time_of_grace() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_runner_that_nobody_needs_any_more_is_forgotten() {
+    let mut following = Following::start(Fixture::with_ada(json!({})));
+    following.pod(Some("pod-1")).await;
+    following.pod(None).await;
+    following.fixture.api.remove(ADA);
+    following.fixture.sync();
+    following.fixture.pass(Duration::from_secs(11)).await;
+    following.settle().await;
+    assert_eq!(following.fixture.context.roster.failure(&following.fixture.runner_id()), None);
+    let later = following.fixture.context.roster.overdue(Duration::ZERO);
+    assert!(later.is_empty(), "{later:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_runner_tells_leads_to_a_reconcile_only_if_it_is_news() {
     let mut following = Following::start(Fixture::with_ada(json!({})));
     following.pod(Some("pod-1")).await;
