@@ -3,6 +3,8 @@
 //!
 //! Nothing here knows how Lodge works inside: it applies manifests, runs `kubectl` and `kubectl lodge`, speaks HTTP,
 //! and looks at the node's processes and files from outside.
+//!
+//! Lock order: none; the benchmarks share one connection behind one mutex.
 
 pub mod audit;
 pub mod bench;

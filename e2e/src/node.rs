@@ -44,7 +44,7 @@ pub fn processes_of_pod(pod_uid: &str) -> Result<Vec<Process>> {
 /// If the node's process table can't be read.
 pub fn vm_processes(pod_uid: &str) -> Result<Vec<Process>> {
     let mut all = processes_of_pod(pod_uid)?;
-    all.retain(|process| process.command_line.contains("vm-runner vm "));
+    all.retain(|process| process.command_line.contains(" vm --"));
     Ok(all)
 }
 

@@ -38,7 +38,7 @@ fn the_status_names_runner_power_url_and_what_is_not_kept() -> Result<()> {
     let url = field(".status.url")?;
     assert!(url.ends_with(&format!("/v1/namespaces/{}/workspaces/ada", namespace.name)), "url {url}");
     let (_, message) = namespace.condition("ada", "StoragePersistent", "False")?;
-    assert!(message.contains("not kept"), "the condition says plainly that files are not kept: {message}");
+    assert!(message.contains("lost"), "the condition says plainly that files are not kept: {message}");
     Ok(())
 }
 

@@ -1,3 +1,5 @@
+//! Packages as the published packer writes them, whole and broken.
+
 use super::{Agent, Command, IndexBody, ManPage, Manifest, ParseError, ProvidedFile, Provides, parse};
 
 /// Writes packages as the published packer does; tests break them at will.

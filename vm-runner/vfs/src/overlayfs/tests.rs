@@ -1,3 +1,5 @@
+//! What an overlay shows, copies up and hides.
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
