@@ -3,6 +3,13 @@
 //! `cargo bench -p vm-wasm -p vm-runner --bench programs` prints p50, p95 and p99 in microseconds, and how many runs
 //! they are taken from. Output is read to its end, so the time is that of the whole command.
 #![expect(clippy::print_stdout, reason = "a benchmark's output is its result")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a benchmark stops at the first surprise"
+)]
+#![expect(clippy::disallowed_methods, reason = "a benchmark runs on the host")]
 
 #[path = "../tests/guest/machine.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]

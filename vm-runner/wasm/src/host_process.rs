@@ -2,6 +2,7 @@
 
 mod descriptor;
 mod identity;
+mod message;
 mod signal;
 mod spawn;
 mod wait;
@@ -104,6 +105,8 @@ fn link_descriptors(host: &mut HostLinker) -> wasmtime::Result<()> {
         fd_getfd(fd: u32, flags_out: u32) = descriptor::fd_getfd;
         fd_setfd(fd: u32, flags: u32) = descriptor::fd_setfd;
         proc_closefrom(low: u32) = descriptor::proc_closefrom;
+        fd_socketpair(kind: u32, non_blocking: u32, close_on_exec: u32, first_out: u32, second_out: u32) =
+            message::fd_socketpair;
         pty_open(master_out: u32, replica_out: u32) = descriptor::pty_open;
     }
     async_calls! { host, MODULE, Restart::IfHandlerAsks;
@@ -112,6 +115,12 @@ fn link_descriptors(host: &mut HostLinker) -> wasmtime::Result<()> {
             fd: u32, command: u32, kind: u32, start: i64, len: i64, kind_out: u32, pid_out: u32, start_out: u32,
             len_out: u32
         ) = descriptor::fd_record_lock;
+        fd_sendmsg_rights(fd: u32, data: u32, len: u32, rights: u32, count: u32, flags: u32, sent_out: u32) =
+            message::fd_sendmsg_rights;
+        fd_recvmsg_rights(
+            fd: u32, data: u32, len: u32, rights: u32, capacity: u32, flags: u32, received_out: u32, count_out: u32,
+            flags_out: u32
+        ) = message::fd_recvmsg_rights;
     }
     Ok(())
 }

@@ -13,8 +13,11 @@ mod engine;
 mod error;
 mod guest;
 mod host_call;
+#[expect(clippy::too_many_arguments, reason = "a host function has the parameters that its module declares")]
 mod host_fs;
+#[expect(clippy::too_many_arguments, reason = "a host function has the parameters that its module declares")]
 mod host_net;
+#[expect(clippy::too_many_arguments, reason = "a host function has the parameters that its module declares")]
 mod host_process;
 mod host_tty;
 mod host_user;
@@ -22,6 +25,7 @@ mod layout;
 mod link;
 mod memory;
 mod module_cache;
+#[expect(clippy::too_many_arguments, reason = "a host function has the parameters that its module declares")]
 mod preview1;
 mod run;
 pub mod software;

@@ -9,6 +9,7 @@ mod path;
 mod poll;
 mod process;
 mod read_write;
+mod socket;
 
 use crate::host_call::{HostLinker, Restart, async_calls, sync_calls};
 
@@ -31,6 +32,7 @@ fn link_process(host: &mut HostLinker) -> wasmtime::Result<()> {
         clock_res_get(clock: u32, out: u32) = clock::clock_res_get;
         clock_time_get(clock: u32, precision: u64, out: u32) = clock::clock_time_get;
         random_get(out: u32, len: u32) = process::random_get;
+        sock_shutdown(fd: u32, how: u32) = socket::sock_shutdown;
     }
     host.note(MODULE, "proc_exit", &["u32"]);
     host.linker.func_wrap(MODULE, "proc_exit", process::proc_exit)?;
@@ -38,6 +40,11 @@ fn link_process(host: &mut HostLinker) -> wasmtime::Result<()> {
         proc_raise(signal: u32) = process::proc_raise;
         sched_yield() = process::sched_yield;
         poll_oneoff(subscriptions: u32, events: u32, count: u32, count_out: u32) = poll::poll_oneoff;
+    }
+    async_calls! { host, MODULE, Restart::IfHandlerAsks;
+        sock_accept(fd: u32, flags: u32, fd_out: u32) = socket::sock_accept;
+        sock_recv(fd: u32, buffers: u32, count: u32, flags: u32, len_out: u32, flags_out: u32) = socket::sock_recv;
+        sock_send(fd: u32, buffers: u32, count: u32, flags: u32, len_out: u32) = socket::sock_send;
     }
     Ok(())
 }

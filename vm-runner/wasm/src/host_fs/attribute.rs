@@ -77,7 +77,6 @@ pub(super) fn path_rdev(
     path_stat(guest, memory, dir_fd, (path, len), follow).map_or(0, |stat| stat.rdev.0.cast_signed())
 }
 
-#[expect(clippy::too_many_arguments, reason = "the host interface has that many")]
 pub(super) fn path_owner(
     guest: &mut Guest,
     memory: &mut GuestMemory<'_>,

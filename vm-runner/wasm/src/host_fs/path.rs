@@ -34,7 +34,6 @@ pub(super) fn chmod(
     path::chmod(&guest.ctx, dir(guest, dir_fd)?, memory.bytes(path, len)?, mode, Follow::Yes)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the host interface has that many")]
 pub(super) fn path_chown(
     guest: &mut Guest,
     memory: &mut GuestMemory<'_>,
@@ -69,7 +68,6 @@ pub(super) fn path_mknod(
     path::mknod(&guest.ctx, dir(guest, dir_fd)?, memory.bytes(path, len)?, kind, Mode::new(mode & 0o7777))
 }
 
-#[expect(clippy::too_many_arguments, reason = "the host interface has that many")]
 pub(super) fn path_renameat2(
     guest: &mut Guest,
     memory: &mut GuestMemory<'_>,
@@ -91,7 +89,6 @@ pub(super) fn path_renameat2(
     path::rename(&guest.ctx, dir(guest, old_dir)?, old, dir(guest, new_dir)?, new, rename_flags)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the host interface has that many")]
 pub(super) fn path_statfs(
     guest: &mut Guest,
     memory: &mut GuestMemory<'_>,

@@ -12,7 +12,6 @@ use crate::memory::GuestMemory;
 const CREATE: u32 = 1;
 const REPLACE: u32 = 2;
 
-#[expect(clippy::too_many_arguments, reason = "the host interface has that many")]
 pub(super) fn path_getxattr(
     guest: &mut Guest,
     memory: &mut GuestMemory<'_>,
@@ -45,7 +44,6 @@ pub(super) fn fd_getxattr(
     put_value(memory, &found, (value, size), size_out)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the host interface has that many")]
 pub(super) fn path_listxattr(
     guest: &mut Guest,
     memory: &mut GuestMemory<'_>,
@@ -74,7 +72,6 @@ pub(super) fn fd_listxattr(
     put_value(memory, &block(&names), (list, size), size_out)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the host interface has that many")]
 pub(super) fn path_setxattr(
     guest: &mut Guest,
     memory: &mut GuestMemory<'_>,
@@ -108,7 +105,6 @@ pub(super) fn fd_setxattr(
     file::set_xattr(&guest.ctx, fd(raw)?, name, value, how(flags)?)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the host interface has that many")]
 pub(super) fn path_removexattr(
     guest: &mut Guest,
     memory: &mut GuestMemory<'_>,

@@ -102,7 +102,6 @@ pub(super) async fn fd_flock(
     file::flock(&guest.ctx, fd(raw)?, lock, blocking).await
 }
 
-#[expect(clippy::too_many_arguments, reason = "the host interface has that many")]
 pub(super) async fn fd_record_lock(
     guest: &mut Guest,
     memory: &mut GuestMemory<'_>,

@@ -39,7 +39,6 @@ pub(super) fn path_filestat_get(
     memory.put(out, &filestat(&stat))
 }
 
-#[expect(clippy::too_many_arguments, reason = "preview 1 has that many")]
 pub(super) fn path_filestat_set_times(
     guest: &mut Guest,
     memory: &mut GuestMemory<'_>,
@@ -55,7 +54,6 @@ pub(super) fn path_filestat_set_times(
     path::set_times(&guest.ctx, dir(guest, dir_fd)?, memory.bytes(path, len)?, atime, mtime, follow(flags))
 }
 
-#[expect(clippy::too_many_arguments, reason = "preview 1 has that many")]
 pub(super) fn path_link(
     guest: &mut Guest,
     memory: &mut GuestMemory<'_>,
@@ -110,7 +108,6 @@ pub(super) fn path_unlink_file(
     path::unlink(&guest.ctx, dir(guest, dir_fd)?, memory.bytes(path, len)?)
 }
 
-#[expect(clippy::too_many_arguments, reason = "preview 1 has that many")]
 pub(super) fn path_rename(
     guest: &mut Guest,
     memory: &mut GuestMemory<'_>,
@@ -138,7 +135,6 @@ pub(super) fn path_symlink(
     path::symlink(&guest.ctx, target, dir(guest, dir_fd)?, path)
 }
 
-#[expect(clippy::too_many_arguments, reason = "preview 1 has that many")]
 pub(super) async fn path_open(
     guest: &mut Guest,
     memory: &mut GuestMemory<'_>,

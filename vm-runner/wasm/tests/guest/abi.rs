@@ -26,6 +26,7 @@ const PROGRAMS: &[&str] = &[
     "preopens",
     "readdir",
     "signal",
+    "socket",
     "spawn",
     "spin",
     "trap",
@@ -188,4 +189,9 @@ async fn polling_waits_for_clocks_and_fds() {
 #[tokio::test]
 async fn a_pipe_without_readers_kills_and_one_without_writers_is_a_deadlock() {
     assert_eq!(run("pipe_full").await.status, ExitStatus::Signaled(Signal::SIGPIPE));
+}
+
+#[tokio::test]
+async fn sockets_connect_within_the_vm() {
+    passes("socket").await;
 }
