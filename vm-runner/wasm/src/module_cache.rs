@@ -103,6 +103,13 @@ impl ModuleCache {
 }
 
 impl LoadedModule {
+    /// Does now what the first instance would do: the image that memories are copied from on write.
+    pub(crate) fn prepare(&self) -> Result<()> {
+        let module = self.pooled.instance_pre.module();
+        let prepared = module.initialize_copy_on_write_image();
+        prepared.map_err(|error| Error::Load { path: self.path.clone(), reason: format!("{error:#}") })
+    }
+
     pub(crate) fn pooled(&self) -> &LinkedModule {
         &self.pooled
     }
