@@ -3,20 +3,33 @@
 //! Must never know a route.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 use http_body::Body as _;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use vm_api::{Problem, ProblemCode};
 
-/// A request as it arrives.
-pub(crate) type Request = http::Request<Incoming>;
+/// A request that is being answered.
+#[derive(Debug)]
+pub(crate) struct Request {
+    head: Parts,
+    /// What was not read or given away yet.
+    body: Option<Incoming>,
+}
+
+/// Most bytes of a refused request's body that are read for the sake of its answer.
+const MAX_DISCARDED_BYTES: u64 = 64 << 20;
+/// How long that may take.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A response as it leaves.
 pub(crate) type Response = http::Response<Body>;
 /// A response's body.
@@ -98,29 +111,107 @@ pub(crate) fn route_not_found(path: &str) -> Problem {
     Problem::new(ProblemCode::RouteNotFound, format!("there is no route {path}"))
 }
 
-/// Reads a body of at most `limit` bytes.
-pub(crate) async fn read_body(body: Incoming, limit: usize) -> Result<Bytes, Problem> {
-    if body.size_hint().lower() > limit as u64 {
-        return Err(body_too_large(limit));
+impl Request {
+    /// A request as hyper gives it.
+    pub(crate) fn new(request: http::Request<Incoming>) -> Self {
+        let (head, body) = request.into_parts();
+        Self { head, body: Some(body) }
     }
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(body_too_large(limit)),
-        Err(error) => {
-            Err(Problem::new(ProblemCode::BodyIncomplete, format!("the request body ended early: {error}")))
+
+    pub(crate) fn method(&self) -> &Method {
+        &self.head.method
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        self.head.uri.path()
+    }
+
+    pub(crate) fn query(&self) -> Option<&str> {
+        self.head.uri.query()
+    }
+
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.head.headers
+    }
+
+    /// The request for somebody else to answer; what is left here has no body and no headers.
+    pub(crate) fn take(&mut self) -> Option<http::Request<Incoming>> {
+        let body = self.body.take()?;
+        let mut request = http::Request::new(body);
+        *request.method_mut() = self.head.method.clone();
+        *request.uri_mut() = self.head.uri.clone();
+        *request.headers_mut() = std::mem::take(&mut self.head.headers);
+        Some(request)
+    }
+
+    /// The next bytes of the body; `None` at its end.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Problem> {
+        let Some(body) = &mut self.body else { return Ok(None) };
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| {
+                Problem::new(ProblemCode::BodyIncomplete, format!("the request body ended early: {error}"))
+            })?;
+            // Trailers say nothing to us.
+            if let Ok(chunk) = frame.into_data() {
+                return Ok(Some(chunk));
+            }
         }
+        self.body = None;
+        Ok(None)
     }
+
+    /// Reads a body of at most `limit` bytes.
+    pub(crate) async fn read_body(&mut self, limit: usize) -> Result<Bytes, Problem> {
+        if self.body.as_ref().is_some_and(|body| body.size_hint().lower() > limit as u64) {
+            return Err(body_too_large(limit));
+        }
+        // Nearly always there is one chunk, which then needs no copy.
+        let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
+        let Some(second) = self.chunk().await? else { return within(first, limit) };
+        let mut all = BytesMut::from(&first[..]);
+        all.extend_from_slice(&second);
+        while all.len() <= limit {
+            match self.chunk().await? {
+                Some(chunk) => all.extend_from_slice(&chunk),
+                None => break,
+            }
+        }
+        within(all.freeze(), limit)
+    }
+
+    /// Reads a JSON document of at most `limit` bytes.
+    pub(crate) async fn read_json<T: DeserializeOwned>(&mut self, limit: usize) -> Result<T, Problem> {
+        parse_json(&self.read_body(limit).await?)
+    }
+
+    /// Reads and throws away what is left of the body, within limits. A client that still sends would not see the
+    /// answer if the connection were closed before.
+    pub(crate) async fn discard_rest(&mut self) {
+        let Some(body) = &self.body else { return };
+        if body.size_hint().lower() > MAX_DISCARDED_BYTES {
+            return;
+        }
+        let discard = async {
+            let mut count = 0;
+            while let Ok(Some(chunk)) = self.chunk().await {
+                count += chunk.len() as u64;
+                if count > MAX_DISCARDED_BYTES {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(DISCARD_TIMEOUT, discard).await;
+    }
+}
+
+fn within(bytes: Bytes, limit: usize) -> Result<Bytes, Problem> {
+    if bytes.len() > limit { Err(body_too_large(limit)) } else { Ok(bytes) }
 }
 
 fn body_too_large(limit: usize) -> Problem {
     let detail =
         format!("the request body is larger than {limit} bytes, the request body limit of this route");
     Problem::new(ProblemCode::BodyTooLarge, detail).with_limit("request body limit")
-}
-
-/// Reads a JSON document of at most `limit` bytes.
-pub(crate) async fn read_json<T: DeserializeOwned>(body: Incoming, limit: usize) -> Result<T, Problem> {
-    parse_json(&read_body(body, limit).await?)
 }
 
 /// Parses a JSON document; says where it breaks.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -20,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ListenAddress;
-use crate::http::{Request, Response};
+use crate::http::Response;
 use crate::supervisor::peer::Peer;
 use crate::supervisor::tls::Tls;
 
@@ -116,7 +117,7 @@ pub(crate) async fn serve<F, S>(
     drain: Duration,
 ) where
     F: Fn(Peer) -> S + Clone + Send + Sync + 'static,
-    S: Service<Request, Response = Response, Error = hyper::Error> + Send + 'static,
+    S: Service<hyper::Request<Incoming>, Response = Response, Error = hyper::Error> + Send + 'static,
     S::Future: Send + 'static,
 {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -153,7 +154,7 @@ pub(crate) async fn serve<F, S>(
 async fn serve_socket<F, S>(socket: Socket, tls: Option<Tls>, service_for: F, stop: CancellationToken)
 where
     F: Fn(Peer) -> S,
-    S: Service<Request, Response = Response, Error = hyper::Error> + Send + 'static,
+    S: Service<hyper::Request<Incoming>, Response = Response, Error = hyper::Error> + Send + 'static,
     S::Future: Send + 'static,
 {
     match (socket, tls) {
@@ -177,7 +178,7 @@ where
 async fn serve_stream<I, S>(stream: I, service: S, stop: CancellationToken)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request, Response = Response, Error = hyper::Error> + Send + 'static,
+    S: Service<hyper::Request<Incoming>, Response = Response, Error = hyper::Error> + Send + 'static,
     S::Future: Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());

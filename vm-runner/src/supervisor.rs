@@ -46,6 +46,7 @@ use self::state_dir::{KnownEpochs, StateDir};
 use self::tls::Tls;
 use self::watch::Changes;
 use crate::config::{ListenAddress, ServeConfig};
+use crate::http::Request;
 use crate::listener::{self, Listener};
 use crate::software::{self, Catalog};
 use crate::task::{self, Task};
@@ -156,7 +157,7 @@ async fn serve_api(
         let server = Arc::clone(&server);
         service_fn(move |request| {
             let server = Arc::clone(&server);
-            async move { Ok(server.answer(peer, request).await) }
+            async move { Ok(server.answer(peer, Request::new(request)).await) }
         })
     };
     listener::serve(listener, tls, service_for, stop, drain).await;
@@ -166,7 +167,7 @@ fn serve_probes(listener: Listener, server: Arc<Server>, stop: CancellationToken
     let service_for = move |_peer| {
         let server = Arc::clone(&server);
         service_fn(move |request| {
-            let response = server.probe(&request);
+            let response = server.probe(&Request::new(request));
             async move { Ok(response) }
         })
     };

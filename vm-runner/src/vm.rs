@@ -32,6 +32,7 @@ use self::machine_room::MachineRoom;
 use self::server::Server;
 use crate::config::VmConfig;
 use crate::control;
+use crate::http::Request;
 
 /// What guests get to end by themselves when the VM stops.
 const GUEST_GRACE: Duration = Duration::from_millis(500);
@@ -103,7 +104,7 @@ async fn accept(line: &UnixDatagram) -> io::Result<UnixStream> {
 async fn serve_connection(stream: UnixStream, server: Arc<Server>) {
     let service = service_fn(move |request| {
         let server = Arc::clone(&server);
-        async move { Ok::<_, hyper::Error>(server.answer(request).await) }
+        async move { Ok::<_, hyper::Error>(server.answer(Request::new(request)).await) }
     });
     if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
         tracing::debug!(%error, "a connection ended early");

@@ -63,7 +63,7 @@ impl Forwarder {
         &self,
         workspace: &Workspace,
         area: Area,
-        request: Request,
+        request: &mut Request,
     ) -> Result<Response, Problem> {
         let received = Instant::now();
         let places = self.admit(workspace)?;
@@ -80,7 +80,7 @@ impl Forwarder {
             Err(error) => return Err(vm_died(error)),
         };
         let queued = received.elapsed();
-        let mut response = channel.send(rewrite(request)).await.map_err(vm_died)?;
+        let mut response = channel.send(rewrite(request)?).await.map_err(vm_died)?;
         if wake.is_some() {
             workspace.note_first_byte(received.elapsed());
         }
@@ -101,7 +101,10 @@ fn vm_died(error: client::Error) -> Problem {
 }
 
 /// The same request on another connection.
-fn rewrite(request: Request) -> http::Request<client::RequestBody> {
+fn rewrite(request: &mut Request) -> Result<http::Request<client::RequestBody>, Problem> {
+    let Some(request) = request.take() else {
+        return Err(Problem::new(ProblemCode::Internal, "the request was forwarded already"));
+    };
     let (mut head, body) = request.into_parts();
     let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     head.uri = Uri::from(path);
@@ -110,7 +113,7 @@ fn rewrite(request: Request) -> http::Request<client::RequestBody> {
     if !head.headers.contains_key(HOST) {
         head.headers.insert(HOST, HeaderValue::from_static("vm"));
     }
-    http::Request::from_parts(head, body.boxed_unsync())
+    Ok(http::Request::from_parts(head, body.boxed_unsync()))
 }
 
 fn strip(headers: &mut HeaderMap) {

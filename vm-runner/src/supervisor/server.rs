@@ -6,7 +6,7 @@ use std::time::Instant;
 use http::{Method, StatusCode};
 use tokio_util::sync::CancellationToken;
 use vm_api::{
-    Health, Problem, ProblemCode, SoftwareList, WorkspaceConfig, WorkspaceList, WorkspaceState, route,
+    Health, Power, Problem, ProblemCode, SoftwareList, WorkspaceConfig, WorkspaceList, WorkspaceState, route,
 };
 
 use super::fleet::Fleet;
@@ -30,21 +30,25 @@ pub(crate) struct Server {
 
 impl Server {
     /// Answers one request of `peer`.
-    pub(crate) async fn answer(&self, peer: Peer, request: Request) -> Response {
+    pub(crate) async fn answer(&self, peer: Peer, mut request: Request) -> Response {
         let started = Instant::now();
-        let (area, result) = self.route(peer, request).await;
+        let (area, result) = self.route(peer, &mut request).await;
         let response = result.unwrap_or_else(|problem| {
             if problem.limit.is_some() {
                 self.fleet.metrics.count_refused(area);
             }
             web::problem(&problem)
         });
+        if response.status().is_client_error() || response.status().is_server_error() {
+            request.discard_rest().await;
+        }
         self.fleet.metrics.observe_request(area, response.status().as_u16(), started.elapsed());
         response
     }
 
-    async fn route(&self, peer: Peer, request: Request) -> (&'static str, Result<Response, Problem>) {
-        let path = request.uri().path();
+    async fn route(&self, peer: Peer, request: &mut Request) -> (&'static str, Result<Response, Problem>) {
+        let path = request.path().to_owned();
+        let path = path.as_str();
         if let Some((uid, area)) = route::split_runner_path(path) {
             let uid = match uid.parse::<Uid>() {
                 Ok(uid) => uid,
@@ -65,7 +69,7 @@ impl Server {
             (route::WORKSPACES, &Method::GET) => ("workspaces", self.list(peer)),
             (route::WATCH, &Method::GET) => ("watch", self.watch(peer)),
             (route::SOFTWARE, &Method::GET) => ("software", self.software(peer)),
-            (route::HEALTHZ | route::READYZ | route::METRICS, _) => ("probe", Ok(self.probe(&request))),
+            (route::HEALTHZ | route::READYZ | route::METRICS, _) => ("probe", Ok(self.probe(request))),
             (route::WORKSPACES | route::WATCH | route::SOFTWARE, method) => {
                 ("other", Ok(web::method_not_allowed(method, path, "GET")))
             }
@@ -75,7 +79,7 @@ impl Server {
 
     /// Health and metrics, which are also served without TLS.
     pub(crate) fn probe(&self, request: &Request) -> Response {
-        let path = request.uri().path();
+        let path = request.path();
         let is_probe = matches!(path, route::HEALTHZ | route::READYZ | route::METRICS);
         match (path, request.method()) {
             (route::METRICS, &Method::GET) => {
@@ -108,29 +112,41 @@ impl Server {
         Ok(web::json(StatusCode::OK, &SoftwareList { items: self.fleet.catalog.list() }))
     }
 
-    async fn workspace(&self, peer: Peer, uid: Uid, request: Request) -> Result<Response, Problem> {
+    async fn workspace(&self, peer: Peer, uid: Uid, request: &mut Request) -> Result<Response, Problem> {
         peer.authorize(Access::of_workspace(request.method()))?;
         match *request.method() {
             Method::GET => Ok(state(&self.registry.get(&uid)?.state())),
             Method::PUT => {
-                let config: WorkspaceConfig = web::read_json(request.into_body(), MAX_CONFIG_BYTES).await?;
+                let config: WorkspaceConfig = request.read_json(MAX_CONFIG_BYTES).await?;
                 Ok(state(&*self.registry.put(&uid, config).await?))
             }
             Method::DELETE => {
-                let epoch = epoch_query(request.uri().query().unwrap_or_default())?;
+                let epoch = epoch_query(request.query().unwrap_or_default())?;
                 self.registry.delete(&uid, epoch).await?;
                 Ok(web::empty(StatusCode::NO_CONTENT))
             }
-            _ => Ok(web::method_not_allowed(request.method(), request.uri().path(), "GET, PUT, DELETE")),
+            _ => Ok(web::method_not_allowed(request.method(), request.path(), "GET, PUT, DELETE")),
         }
     }
 
-    async fn act(&self, peer: Peer, uid: &Uid, area: Area, request: Request) -> Result<Response, Problem> {
+    async fn act(
+        &self,
+        peer: Peer,
+        uid: &Uid,
+        area: Area,
+        request: &mut Request,
+    ) -> Result<Response, Problem> {
         peer.authorize(Access::Act)?;
         let workspace = self.registry.get(uid)?;
-        if area == Area::Health && workspace.state().power != vm_api::Power::Awake {
+        if area == Area::Health {
             // Asking how a workspace is never wakes it.
-            return Ok(web::json(StatusCode::OK, &health("asleep")));
+            let status = match workspace.state().power {
+                Power::Awake => return self.forwarder.forward(&workspace, area, request).await,
+                Power::Asleep => "asleep",
+                Power::Waking => "waking",
+                Power::Stopping => "stopping",
+            };
+            return Ok(web::json(StatusCode::OK, &health(status)));
         }
         self.forwarder.forward(&workspace, area, request).await
     }

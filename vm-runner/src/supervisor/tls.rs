@@ -47,12 +47,13 @@ impl Tls {
 
 /// Loads the files; the future that comes with it loads them again whenever they change, for ever.
 pub(crate) fn load(files: TlsFiles) -> Result<(Tls, impl Future<Output = ()> + Send), Error> {
+    // Before the files are read, so that a change right after that is seen.
+    let seen = fingerprint(&files);
     let (sender, config) = watch::channel(server_config(&files)?);
-    Ok((Tls { config }, reload(files, sender)))
+    Ok((Tls { config }, reload(files, seen, sender)))
 }
 
-async fn reload(files: TlsFiles, sender: watch::Sender<Arc<ServerConfig>>) {
-    let mut seen = fingerprint(&files);
+async fn reload(files: TlsFiles, mut seen: Fingerprint, sender: watch::Sender<Arc<ServerConfig>>) {
     loop {
         tokio::time::sleep(CHECK_INTERVAL).await;
         let now = fingerprint(&files);
@@ -71,8 +72,11 @@ async fn reload(files: TlsFiles, sender: watch::Sender<Arc<ServerConfig>>) {
     }
 }
 
+/// Time of the last change and size of each file.
+type Fingerprint = [Option<(SystemTime, u64)>; 3];
+
 /// Changes with the files; Kubernetes replaces them by moving a link, which changes the time as well.
-fn fingerprint(files: &TlsFiles) -> [Option<(SystemTime, u64)>; 3] {
+fn fingerprint(files: &TlsFiles) -> Fingerprint {
     [&files.certificate, &files.key, &files.client_authority].map(|path| {
         let metadata = std::fs::metadata(path).ok()?;
         Some((metadata.modified().ok()?, metadata.len()))

@@ -6,7 +6,9 @@
 mod boot;
 mod machine;
 mod owner;
+mod report;
 mod restart;
+mod usage;
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};

@@ -37,12 +37,17 @@ impl Server {
     }
 
     /// Answers one request.
-    pub(crate) async fn answer(&self, request: Request) -> Response {
-        self.route(request).await.unwrap_or_else(|problem| web::problem(&problem))
+    pub(crate) async fn answer(&self, mut request: Request) -> Response {
+        let response = self.route(&mut request).await.unwrap_or_else(|problem| web::problem(&problem));
+        if response.status().is_client_error() || response.status().is_server_error() {
+            request.discard_rest().await;
+        }
+        response
     }
 
-    async fn route(&self, request: Request) -> Result<Response, Problem> {
-        let path = request.uri().path();
+    async fn route(&self, request: &mut Request) -> Result<Response, Problem> {
+        let path = request.path().to_owned();
+        let path = path.as_str();
         if let Some((uid, area)) = route::split_runner_path(path) {
             let vm = self.booted(uid)?;
             let area_kind = match Area::parse(area, request.method(), path) {
@@ -77,8 +82,8 @@ impl Server {
         }
     }
 
-    async fn boot(&self, request: Request) -> Result<Response, Problem> {
-        let body = web::read_body(request.into_body(), MAX_CONFIG_BYTES).await?;
+    async fn boot(&self, request: &mut Request) -> Result<Response, Problem> {
+        let body = request.read_body(MAX_CONFIG_BYTES).await?;
         let BootRequest { uid, config } = web::parse_json(&body)?;
         validate(&config, self.room.catalog())?;
         let vm = self.room.boot(&uid, &config)?;
@@ -90,8 +95,8 @@ impl Server {
         }
     }
 
-    async fn reconfigure(&self, request: Request) -> Result<Response, Problem> {
-        let config: WorkspaceConfig = web::read_json(request.into_body(), MAX_CONFIG_BYTES).await?;
+    async fn reconfigure(&self, request: &mut Request) -> Result<Response, Problem> {
+        let config: WorkspaceConfig = request.read_json(MAX_CONFIG_BYTES).await?;
         let vm =
             self.vm.get().ok_or_else(|| Problem::new(ProblemCode::WorkspaceNotFound, "not booted yet"))?;
         vm.reconfigure(&config);

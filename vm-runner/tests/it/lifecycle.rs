@@ -1,7 +1,8 @@
 //! Workspaces and their VMs: boot, death, sleep, deletion, restart of the supervisor.
+#![expect(clippy::disallowed_methods, reason = "tests look at processes of the host")]
 
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -23,6 +24,11 @@ async fn a_workspace_boots_with_its_first_action_only() {
     assert_eq!(health.status, "asleep");
     assert_eq!(workspace.sh("echo hi").await.stdout, "hi\n");
     assert_eq!(workspace.state().await.power, Power::Awake);
+    let started = Instant::now();
+    while workspace.state().await.usage.is_none() {
+        assert!(started.elapsed() < Duration::from_secs(20), "nothing is told of what it uses");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test]
@@ -278,4 +284,24 @@ async fn health_metrics_and_software_are_told() {
     let software: vm_api::SoftwareList = runner.get(route::SOFTWARE).await.json();
     let common = software.items.iter().find(|package| package.name == "common").unwrap();
     assert!(common.commands.iter().any(|command| command == "grep"));
+}
+
+#[tokio::test]
+#[ignore = "needs the guest software: make test runs it"]
+async fn a_vm_process_holds_nothing_of_its_supervisor_and_cannot_gain_more() {
+    let runner = Runner::start_with(&["--spares", "0"]).await;
+    runner.workspace("a").await.sh("true").await;
+    let proc = PathBuf::from(format!("/proc/{}", runner.vm_pids()[0]));
+    let status = std::fs::read_to_string(proc.join("status")).unwrap();
+    assert!(status.lines().any(|line| line == "NoNewPrivs:\t1"), "{status}");
+    let limits = std::fs::read_to_string(proc.join("limits")).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+    // Not even the owner of a vm process may look into it; root may.
+    let Ok(environment) = std::fs::read(proc.join("environ")) else { return };
+    assert_eq!(environment, b"");
+    for entry in std::fs::read_dir(proc.join("fd")).unwrap().flatten() {
+        let target = std::fs::read_link(entry.path()).unwrap_or_default();
+        assert!(!target.starts_with(runner.data()), "{target:?} is open in the vm process");
+    }
 }

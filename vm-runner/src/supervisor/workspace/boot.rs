@@ -88,7 +88,7 @@ async fn post<T: serde::Serialize>(
     let response = channel.send(request).await.map_err(|error| failed(&error.to_string()))?;
     if response.status().is_success() {
         // Read to its end, so that the connection is kept.
-        let _ = response.into_body().collect().await;
+        let _ = http_body_util::Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
         return Ok(());
     }
     let status = response.status();

@@ -9,13 +9,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 use vm_api::{
-    Problem, ProblemCode, StorageState, StorageType, Wake, WakeCause, WorkspaceChange, WorkspaceConfig,
-    WorkspaceState,
+    Problem, ProblemCode, Usage, Wake, WakeCause, WorkspaceChange, WorkspaceConfig, WorkspaceState,
 };
 
 use super::boot::{self, Booted};
 use super::machine::{Effect, Input, Machine, Refusal};
+use super::report::{state, whole_ms};
 use super::restart::restart_required;
+use super::usage::{self, has_changed_much};
 use super::{Awake, View, WakeTiming};
 use crate::supervisor::child::VmProcess;
 use crate::supervisor::fleet::Fleet;
@@ -49,6 +50,7 @@ enum Happened {
     VmExited(String),
     Stopped,
     RetryDue,
+    Measured(Option<Usage>),
 }
 
 struct Waiter {
@@ -86,6 +88,8 @@ struct Running {
     process: VmProcess,
     config: Arc<WorkspaceConfig>,
     since: Instant,
+    usage: Option<Usage>,
+    measuring: Option<Task<Option<Usage>>>,
 }
 
 impl Owner {
@@ -141,6 +145,7 @@ impl Owner {
                 Happened::VmExited(how) => self.vm_exited(how).await,
                 Happened::Stopped => self.step(Input::Stopped).await,
                 Happened::RetryDue => self.step(Input::RetryDue).await,
+                Happened::Measured(usage) => self.measured(usage),
             }
             self.publish();
         }
@@ -165,7 +170,7 @@ impl Owner {
                     Err(Problem::new(ProblemCode::Internal, format!("the boot ended abnormally: {error}")))
                 })))
             }
-            how = vm_exit(&mut self.vm) => Happened::VmExited(how),
+            happened = vm_happening(&mut self.vm) => happened,
             _ = optional(&mut self.stopping) => {
                 self.stopping = None;
                 Happened::Stopped
@@ -284,7 +289,9 @@ impl Owner {
                 });
                 self.booted = duration;
                 self.message = None;
-                self.vm = Some(Running { process, config, since: Instant::now() });
+                let measuring =
+                    Some(task::spawn(usage::measure_first(Arc::clone(process.client()), self.uid.clone())));
+                self.vm = Some(Running { process, config, since: Instant::now(), usage: None, measuring });
                 // Published before those who wait go on, so that the next request needs no question.
                 self.publish_vm();
                 self.step(Input::Booted).await;
@@ -306,6 +313,17 @@ impl Owner {
         self.fleet.metrics.count_vm_death();
         self.message = Some(how);
         self.step(Input::VmExited).await;
+    }
+
+    fn measured(&mut self, usage: Option<Usage>) {
+        let Some(running) = &mut self.vm else { return };
+        if let Some(new) = usage
+            && has_changed_much(running.usage, new)
+        {
+            running.usage = Some(new);
+        }
+        let vm = Arc::clone(running.process.client());
+        running.measuring = Some(task::spawn(usage::measure_next(vm, self.uid.clone())));
     }
 
     async fn step(&mut self, input: Input) {
@@ -395,6 +413,7 @@ impl Owner {
         new.last_wake.clone_from(&self.last_wake);
         if let Some(running) = &self.vm {
             new.restart_required = restart_required(&running.config, &self.config);
+            new.usage = running.usage;
         }
         let vm = self.vm.as_ref().map(|running| Arc::clone(running.process.client()));
         let old = Arc::clone(&self.view.borrow().state);
@@ -421,36 +440,6 @@ pub(crate) fn stale_epoch(uid: &Uid, epoch: u64, known: u64) -> Problem {
     Problem::new(ProblemCode::StaleEpoch, detail)
 }
 
-fn state(uid: &Uid, epoch: u64, config: &WorkspaceConfig, machine: &Machine) -> WorkspaceState {
-    let stage = machine.stage();
-    WorkspaceState {
-        uid: uid.to_string(),
-        namespace: config.namespace.clone(),
-        name: config.name.clone(),
-        generation: config.generation,
-        epoch,
-        power: stage.power(),
-        sleep: stage.sleep_reason(),
-        message: None,
-        restart_required: Vec::new(),
-        storage: storage_state(config.storage.kind),
-        last_wake: None,
-        usage: None,
-    }
-}
-
-fn storage_state(kind: StorageType) -> StorageState {
-    let reason = match kind {
-        StorageType::Persistent => "this version keeps files in memory only: they are lost when the VM stops",
-        StorageType::Ephemeral => "spec.storage.type is Ephemeral: files are lost when the VM stops",
-    };
-    StorageState { persistent: false, reason: Some(reason.to_owned()) }
-}
-
-fn whole_ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// Waits for something that may not be there; then for ever.
 async fn optional<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
     match future {
@@ -459,9 +448,14 @@ async fn optional<F: Future + Unpin>(future: &mut Option<F>) -> F::Output {
     }
 }
 
-async fn vm_exit(vm: &mut Option<Running>) -> String {
-    match vm {
-        Some(running) => running.process.wait().await,
-        None => pending().await,
+/// What comes from the VM, if there is one: its end, or what it uses.
+async fn vm_happening(vm: &mut Option<Running>) -> Happened {
+    let Some(running) = vm else { return pending().await };
+    tokio::select! {
+        how = running.process.wait() => Happened::VmExited(how),
+        usage = optional(&mut running.measuring) => {
+            running.measuring = None;
+            Happened::Measured(usage.ok().flatten())
+        }
     }
 }

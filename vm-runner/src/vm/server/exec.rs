@@ -28,8 +28,8 @@ const MAX_REQUEST_BYTES: usize = 16 << 20;
 const BACKGROUND_GRACE: Duration = Duration::from_millis(50);
 
 /// Answers one request.
-pub(crate) async fn exec(vm: &Arc<Vm>, request: Request) -> Result<Response, Problem> {
-    let request: ExecRequest = web::read_json(request.into_body(), MAX_REQUEST_BYTES).await?;
+pub(crate) async fn exec(vm: &Arc<Vm>, request: &mut Request) -> Result<Response, Problem> {
+    let request: ExecRequest = request.read_json(MAX_REQUEST_BYTES).await?;
     let order = Order::parse(vm, request)?;
     let started = Instant::now();
     let (timeout, output_limit) = (order.timeout, order.output_limit);

@@ -45,19 +45,19 @@ impl Target<'_> {
 }
 
 /// Answers a request to `files/{path}`.
-pub(crate) async fn file(vm: &Arc<Vm>, request: Request) -> Result<Response, Problem> {
-    let area = vm_api::route::split_runner_path(request.uri().path()).map_or("", |(_, area)| area);
+pub(crate) async fn file(vm: &Arc<Vm>, request: &mut Request) -> Result<Response, Problem> {
+    let area = vm_api::route::split_runner_path(request.path()).map_or("", |(_, area)| area);
     let target = Target { vm, path: guest_path(area)? };
     match *request.method() {
         Method::PUT => write::put(target, request).await,
-        Method::DELETE => delete::delete(target, &request).await,
-        _ => read::get(vm, target, &request).await,
+        Method::DELETE => delete::delete(target, request).await,
+        _ => read::get(vm, target, request).await,
     }
 }
 
 /// Answers `POST files:mkdir`.
-pub(crate) async fn mkdir(vm: &Arc<Vm>, request: Request) -> Result<Response, Problem> {
-    let MkdirRequest { path, parents, mode } = web::read_json(request.into_body(), MAX_REQUEST_BYTES).await?;
+pub(crate) async fn mkdir(vm: &Arc<Vm>, request: &mut Request) -> Result<Response, Problem> {
+    let MkdirRequest { path, parents, mode } = request.read_json(MAX_REQUEST_BYTES).await?;
     let mode = mode.map_or(Ok(DIRECTORY_MODE), |mode| parse_mode(&mode, "mode"))?;
     let target = Target { vm, path: path.into_bytes() };
     check_path(&target.path)?;
@@ -74,9 +74,8 @@ pub(crate) async fn mkdir(vm: &Arc<Vm>, request: Request) -> Result<Response, Pr
 }
 
 /// Answers `POST files:move`.
-pub(crate) async fn rename(vm: &Arc<Vm>, request: Request) -> Result<Response, Problem> {
-    let MoveRequest { from, to, overwrite, parents } =
-        web::read_json(request.into_body(), MAX_REQUEST_BYTES).await?;
+pub(crate) async fn rename(vm: &Arc<Vm>, request: &mut Request) -> Result<Response, Problem> {
+    let MoveRequest { from, to, overwrite, parents } = request.read_json(MAX_REQUEST_BYTES).await?;
     let source = Target { vm, path: from.into_bytes() };
     let target = Target { vm, path: to.into_bytes() };
     check_path(&source.path)?;

@@ -15,7 +15,7 @@ const STEP: usize = 256;
 
 /// Answers one request.
 pub(super) async fn delete(target: Target<'_>, request: &Request) -> Result<Response, Problem> {
-    let query = Query::parse(request.uri().query(), &["recursive"])?;
+    let query = Query::parse(request.query(), &["recursive"])?;
     let recursive = query.switch("recursive")?;
     if target.path.iter().all(|byte| *byte == b'/') {
         return Err(file_problem(Errno::EBUSY.into(), &target.path));

@@ -26,7 +26,7 @@ const CHUNK_BYTES: u64 = 64 << 10;
 
 /// Answers one request.
 pub(super) async fn get(vm: &Arc<Vm>, target: Target<'_>, request: &Request) -> Result<Response, Problem> {
-    let query = Query::parse(request.uri().query(), &["stat", "list", "depth", "exclude"])?;
+    let query = Query::parse(request.query(), &["stat", "list", "depth", "exclude"])?;
     if query.switch("stat")? {
         return Ok(web::json(StatusCode::OK, &stat::stat(&target)?));
     }

@@ -6,8 +6,6 @@
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_LENGTH, HeaderMap, IF_MATCH, IF_NONE_MATCH};
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use vm_abi::{Access, Errno, Mode, OpenFlags, Stat};
 use vm_api::{Problem, ProblemCode};
 use vm_vfs::{Follow, Location, RenameFlags, VfsResult};
@@ -25,8 +23,8 @@ const FILE_MODE: u32 = 0o644;
 const UPLOAD_PREFIX: &[u8] = b".lodge-upload-";
 
 /// Answers one request.
-pub(super) async fn put(mut target: Target<'_>, request: Request) -> Result<Response, Problem> {
-    let query = Query::parse(request.uri().query(), &["parents", "mode"])?;
+pub(super) async fn put(mut target: Target<'_>, request: &mut Request) -> Result<Response, Problem> {
+    let query = Query::parse(request.query(), &["parents", "mode"])?;
     let mode = query.mode("mode")?;
     check_length(target.vm, request.headers())?;
     if query.switch("parents")? {
@@ -36,7 +34,7 @@ pub(super) async fn put(mut target: Target<'_>, request: Request) -> Result<Resp
     check_conditions(&target, request.headers(), existing.as_ref())?;
     let mode = mode.or(existing.as_ref().map(|stat| stat.mode & 0o7777)).unwrap_or(FILE_MODE);
     let upload = Upload::begin(&target, Mode::new(mode))?;
-    upload.receive(request.into_body()).await?;
+    upload.receive(request).await?;
     upload.finish(&target)?;
     let status = if existing.is_some() { StatusCode::OK } else { StatusCode::CREATED };
     Ok(web::json(status, &stat::stat(&target)?))
@@ -144,18 +142,11 @@ impl<'a> Upload<'a> {
         }
     }
 
-    async fn receive(&self, mut body: Incoming) -> Result<(), Problem> {
+    async fn receive(&self, request: &mut Request) -> Result<(), Problem> {
         let mut offset = 0;
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| {
-                let detail = format!("the file's content ended early, after {offset} bytes: {error}");
-                Problem::new(ProblemCode::BodyIncomplete, detail)
-            })?;
-            if let Ok(chunk) = frame.into_data() {
-                let written = write_all(&self.location, offset, &chunk);
-                written.map_err(|error| file_problem(error, &self.path))?;
-                offset += chunk.len() as u64;
-            }
+        while let Some(chunk) = request.chunk().await? {
+            write_all(&self.location, offset, &chunk).map_err(|error| file_problem(error, &self.path))?;
+            offset += chunk.len() as u64;
         }
         Ok(())
     }
