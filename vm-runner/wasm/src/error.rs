@@ -25,6 +25,16 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A published package is missing.
+    #[error(
+        "the npm package {name} is not in {node_modules}: run `npm ci --ignore-scripts` in vm-runner/software"
+    )]
+    MissingPackage {
+        /// Its name.
+        name: String,
+        /// Where it should be.
+        node_modules: PathBuf,
+    },
     /// A file could not be read or written.
     #[error("{action} {path}: {source}")]
     File {

@@ -2,6 +2,8 @@
 //!
 //! A module that imports something unknown still runs: the import is a stub that answers "no such call".
 
+use std::sync::OnceLock;
+
 use vm_abi::Errno;
 use wasmtime::{Engine, ExternType, FuncType, InstancePre, Linker, Module, Val, ValType};
 
@@ -12,16 +14,17 @@ use crate::{host_fs, host_net, host_process, host_tty, host_user, preview1};
 
 /// The linkers of an engine: for programs that can catch signals, and for those that cannot.
 pub(crate) struct Linkers {
+    engine: Engine,
     plain: Linker<Guest>,
-    delivering: Linker<Guest>,
+    /// Made when the first program needs it; few do.
+    delivering: OnceLock<Linker<Guest>>,
     parameters: Parameters,
 }
 
 impl Linkers {
     pub(crate) fn new(engine: &Engine) -> Result<Self> {
         let (plain, parameters) = host_functions(engine, false)?;
-        let (delivering, _) = host_functions(engine, true)?;
-        Ok(Self { plain, delivering, parameters })
+        Ok(Self { engine: engine.clone(), plain, delivering: OnceLock::new(), parameters })
     }
 
     /// Links a module.
@@ -29,7 +32,7 @@ impl Linkers {
     /// # Errors
     /// When it imports something that is no function.
     pub(crate) fn link(&self, module: &Module, catches_signals: bool) -> Result<InstancePre<Guest>> {
-        let linker = if catches_signals { &self.delivering } else { &self.plain };
+        let linker = if catches_signals { self.delivering()? } else { &self.plain };
         let unknown = self.unknown_imports(module);
         if unknown.is_empty() {
             return linker.instantiate_pre(module).map_err(Error::Link);
@@ -41,6 +44,14 @@ impl Linkers {
             define_stub(&mut linker, module, name, ty).map_err(Error::Link)?;
         }
         linker.instantiate_pre(module).map_err(Error::Link)
+    }
+
+    fn delivering(&self) -> Result<&Linker<Guest>> {
+        if let Some(linker) = self.delivering.get() {
+            return Ok(linker);
+        }
+        let (linker, _) = host_functions(&self.engine, true)?;
+        Ok(self.delivering.get_or_init(|| linker))
     }
 
     /// Imports that no host function answers, or only one with other parameters.

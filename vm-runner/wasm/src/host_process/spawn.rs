@@ -15,6 +15,14 @@ use crate::run::Unwind;
 
 /// Bytes of a file action before its path.
 const ACTION_HEAD_BYTES: usize = 24;
+/// Longest name of a program or directory; the kernel refuses such paths, too.
+const MAX_PATH_BYTES: u32 = 4096;
+/// Longest list of folders to look in.
+const MAX_PATH_LIST_BYTES: u32 = 128 << 10;
+/// What a string costs besides its bytes, as Linux counts the pointers.
+const STRING_OVERHEAD_BYTES: usize = 32;
+/// Most fds that an exec closes by list; no process has more.
+const MAX_CLOSED_FDS: u32 = 1 << 16;
 /// Bytes of all file actions of one spawn.
 const MAX_ACTION_BYTES: u32 = 1 << 20;
 /// Stands for the null device among the three descriptors of the old calls.
@@ -197,9 +205,9 @@ impl Spawn {
         memory.check(pid_out, 4)?;
         let argv = string_block(guest, memory, self.argv)?;
         let envp = string_block(guest, memory, self.envp)?;
-        let cwd = memory.bytes(self.cwd.0, self.cwd.1)?;
+        let cwd = path(memory, self.cwd)?;
         let program = match self.program {
-            Some((pointer, len)) => memory.bytes(pointer, len)?.to_vec(),
+            Some(block) => path(memory, block)?.to_vec(),
             None => argv.first().cloned().ok_or(Errno::ENOENT)?,
         };
         let request = SpawnRequest {
@@ -219,10 +227,18 @@ fn program_name(memory: &GuestMemory<'_>, name: Vec<u8>, search: Search) -> Resu
     Ok(match search {
         Search::Environment => ProgramName::SearchEnv(name),
         Search::List((pointer, len)) => {
+            if len > MAX_PATH_LIST_BYTES {
+                return Err(Errno::E2BIG);
+            }
             ProgramName::Search { name, path_list: memory.bytes(pointer, len)?.to_vec() }
         }
         Search::Never => ProgramName::Path(name),
     })
+}
+
+fn path<'a>(memory: &'a GuestMemory<'_>, (pointer, len): Block) -> Result<&'a [u8], Errno> {
+    let path = memory.bytes(pointer, len)?;
+    if len > MAX_PATH_BYTES { Err(Errno::ENAMETOOLONG) } else { Ok(path) }
 }
 
 fn string_block(
@@ -230,8 +246,13 @@ fn string_block(
     memory: &GuestMemory<'_>,
     (pointer, len): Block,
 ) -> Result<Vec<Vec<u8>>, Errno> {
+    let limit = guest.ctx.limits().max_args_bytes;
     let block = memory.bytes(pointer, len)?;
-    if block.len() > guest.ctx.limits().max_args_bytes {
+    if block.len() > limit {
+        return Err(Errno::E2BIG);
+    }
+    let count = block.iter().filter(|byte| **byte == 0).count();
+    if count * STRING_OVERHEAD_BYTES + block.len() > limit {
         return Err(Errno::E2BIG);
     }
     Ok(strings(block))
@@ -359,10 +380,9 @@ pub(super) async fn proc_exec(
     (exec, exec_len, argv, argv_len, envp, envp_len, close, count): ExecParameters,
 ) -> wasmtime::Result<i32> {
     let (memory, guest) = split(caller);
-    let request =
-        memory.bytes(exec, exec_len).map(|name| ProgramName::SearchEnv(name.to_vec())).and_then(|program| {
-            exec_request(guest, &memory, program, (argv, argv_len), (envp, envp_len), (close, count))
-        });
+    let request = path(&memory, (exec, exec_len)).map(|name| ProgramName::SearchEnv(name.to_vec())).and_then(
+        |program| exec_request(guest, &memory, program, (argv, argv_len), (envp, envp_len), (close, count)),
+    );
     replace(guest, request).await
 }
 
@@ -393,6 +413,9 @@ fn exec_request(
     envp: Block,
     (close, count): Block,
 ) -> Result<ExecRequest, Errno> {
+    if count > MAX_CLOSED_FDS {
+        return Err(Errno::E2BIG);
+    }
     let close = memory.u32_array(close, count)?.into_iter().map(fd).collect::<Result<_, _>>()?;
     let argv = string_block(guest, memory, argv)?;
     let envp = string_block(guest, memory, envp)?;

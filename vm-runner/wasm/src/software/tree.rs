@@ -13,6 +13,8 @@ use crate::error::{Error, Result};
 
 /// First bytes of every WebAssembly file.
 const WASM_MAGIC: &[u8] = b"\0asm";
+/// What npm knows of a package.
+const PACKAGE_JSON: &str = "package.json";
 /// Extension of package files.
 const PACKAGE_EXTENSION: &str = "aospkg";
 
@@ -46,6 +48,12 @@ pub(super) fn install(
     programs: &mut Programs,
 ) -> Result<Tree> {
     let npm = node_modules.join(&recipe.name);
+    if place::size_of(&npm.join(PACKAGE_JSON)).is_none() {
+        return Err(Error::MissingPackage {
+            name: recipe.name.clone(),
+            node_modules: node_modules.to_owned(),
+        });
+    }
     let version = npm_version(&npm)?;
     let source = npm.join(&recipe.from);
     let short_name = recipe.name.rsplit('/').next().unwrap_or(&recipe.name);
@@ -138,7 +146,7 @@ fn npm_version(npm: &Path) -> Result<String> {
     struct PackageJson {
         version: String,
     }
-    let path = npm.join("package.json");
+    let path = npm.join(PACKAGE_JSON);
     let bytes = place::read(&path)?;
     let parsed: PackageJson =
         serde_json::from_slice(&bytes).map_err(|error| Error::Format { path, reason: error.to_string() })?;
