@@ -2,7 +2,14 @@
 
 use crate::command::{Finished, command, run, run_with_input};
 use anyhow::{Context, Result, ensure};
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use kube::client::{Body, ConfigExt};
 use std::path::PathBuf;
+use tower::{BoxError, ServiceBuilder};
 
 /// The namespace that Lodge itself is installed in.
 pub const SYSTEM_NAMESPACE: &str = "lodge-system";
@@ -81,13 +88,22 @@ impl Cluster {
             .with_context(|| format!("{path} of {object} in {namespace}"))
     }
 
-    /// A client of the cluster's API, as administrator.
+    /// A client of the cluster's API, as administrator: one HTTP/2 connection without Nagle's algorithm, which kube's own
+    /// client has on and which would put its 40 ms into every measurement.
     ///
     /// # Errors
     /// If the kubeconfig is no good.
     pub async fn client(&self) -> Result<kube::Client> {
         let kubeconfig = kube::config::Kubeconfig::read_from(&self.kubeconfig)?;
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await?;
-        Ok(kube::Client::try_from(config)?)
+        let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
+        connector.set_nodelay(true);
+        let tls = HttpsConnectorBuilder::new().with_tls_config(config.rustls_client_config()?).https_only();
+        let client: Client<_, Body> =
+            Client::builder(TokioExecutor::new()).build(tls.enable_http2().wrap_connector(connector));
+        let service =
+            ServiceBuilder::new().layer(config.base_uri_layer()).map_err(BoxError::from).service(client);
+        Ok(kube::Client::new(service, config.default_namespace))
     }
 }

@@ -5,11 +5,12 @@ use anyhow::{Context, Result};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use std::{
+    convert::Infallible,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -58,7 +59,7 @@ impl Answer {
 /// A connection to the gateway.
 #[derive(Debug)]
 pub struct GatewayClient {
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<BoxBody<Bytes, Infallible>>,
     authorization: Option<String>,
     connection: JoinHandle<()>,
 }
@@ -95,6 +96,25 @@ impl GatewayClient {
     /// # Errors
     /// If the connection breaks.
     pub async fn send(&mut self, method: &str, path: &str, body: impl Into<Bytes>) -> Result<Answer> {
+        self.send_body(method, path, None, Full::new(body.into()).boxed()).await
+    }
+
+    /// Announces a body of `length` bytes, sends none of it, and reads the answer.
+    ///
+    /// # Errors
+    /// If the connection breaks.
+    pub async fn announce(&mut self, method: &str, path: &str, length: u64) -> Result<Answer> {
+        let never = StreamBody::new(futures::stream::pending());
+        self.send_body(method, path, Some(length), BodyExt::boxed(never)).await
+    }
+
+    async fn send_body(
+        &mut self,
+        method: &str,
+        path: &str,
+        length: Option<u64>,
+        body: BoxBody<Bytes, Infallible>,
+    ) -> Result<Answer> {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -103,7 +123,10 @@ impl GatewayClient {
         if let Some(authorization) = &self.authorization {
             request = request.header("authorization", authorization);
         }
-        let request = request.body(Full::new(body.into()))?;
+        if let Some(length) = length {
+            request = request.header("content-length", length);
+        }
+        let request = request.body(body)?;
         self.sender.ready().await.context("the connection to the gateway")?;
         let start = Instant::now();
         let mut response = self.sender.send_request(request).await?;

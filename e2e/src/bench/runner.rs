@@ -113,7 +113,7 @@ async fn put(sender: &mut Sender, uid: &str) -> Result<()> {
     let mut config = WorkspaceConfig::new("bench", uid);
     config.epoch = 1;
     config.generation = 1;
-    call(sender, "PUT", &route::Workspace::at_runner(uid).base(), serde_json::to_vec(&config)?).await?;
+    call(sender, "PUT", route::Workspace::at_runner(uid).base(), serde_json::to_vec(&config)?).await?;
     Ok(())
 }
 
