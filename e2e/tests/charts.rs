@@ -2,6 +2,8 @@
 //!
 //! Needs the `helm` that `make build` puts into `.local/bin`, and no cluster.
 
+#![cfg(test)]
+
 use anyhow::{Context, Result, ensure};
 use e2e::command::{Finished, command, run};
 use serde_json::Value;

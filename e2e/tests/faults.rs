@@ -1,5 +1,7 @@
 //! What survives when parts are killed.
 
+#![cfg(test)]
+
 use anyhow::{Context, Result};
 use e2e::{
     cluster::{Cluster, SYSTEM_NAMESPACE},

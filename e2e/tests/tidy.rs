@@ -3,6 +3,8 @@
 //! Each rule is one test and reports every violation at once, with the file and the way out. The rules are those
 //! of `ARCHITECTURE.md` and need neither a cluster nor a built crate.
 
+#![cfg(test)]
+
 #[path = "tidy/crates.rs"]
 mod crates;
 #[path = "tidy/source.rs"]
