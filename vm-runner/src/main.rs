@@ -3,7 +3,6 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::Parser as _;
 use vm_runner::{Args, Config};
 
@@ -12,14 +11,14 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             // A closed standard error is no reason to do anything else.
-            let _ = writeln!(std::io::stderr(), "vm-runner: {error:#}");
+            let _ = writeln!(std::io::stderr(), "vm-runner: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
 fn start() -> anyhow::Result<ExitCode> {
-    let config = Config::try_from(Args::parse()).context("the command line")?;
+    let config = Config::try_from(Args::parse())?;
     vm_runner::init_telemetry(&config)?;
     Ok(vm_runner::run(config)?)
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use vm_api::{Problem, ProblemCode, SoftwarePackage, SoftwareRef};
+use vm_wasm::Compiler;
 use vm_wasm::software::{Manifest, Package};
 
 /// Packages that a choice may come to, with what they include.
@@ -18,6 +19,13 @@ pub(crate) enum Error {
     Manifest { folder: PathBuf, source: vm_wasm::Error },
     #[error("the software folder {folder}: {source}")]
     Folder { folder: PathBuf, source: std::io::Error },
+    #[error("the engine: {0}")]
+    Engine(#[source] vm_wasm::Error),
+    #[error(
+        "the programs in {folder} were compiled by another version of vm-runner (engine {found}, this one is {wanted}); \
+         `vm-runner software build` compiles them again"
+    )]
+    Foreign { folder: PathBuf, found: String, wanted: String },
 }
 
 /// The packages of a software folder. Clones are cheap.
@@ -35,6 +43,15 @@ impl Catalog {
         let folder = std::path::absolute(folder)
             .map_err(|source| Error::Folder { folder: folder.to_owned(), source })?;
         Ok(Self { folder: folder.into(), manifest: Arc::new(manifest) })
+    }
+
+    /// Checks that this version can run the compiled programs, so that it is told once and at the start.
+    pub(crate) fn check_engine(&self) -> Result<(), Error> {
+        let wanted = Compiler::new().map_err(Error::Engine)?.fingerprint().to_owned();
+        if self.manifest.engine == wanted {
+            return Ok(());
+        }
+        Err(Error::Foreign { folder: self.folder.to_path_buf(), found: self.manifest.engine.clone(), wanted })
     }
 
     /// The folder, absolute.
@@ -142,6 +159,12 @@ pub(crate) mod tests {
             "{}",
             problem.detail
         );
+    }
+
+    #[test]
+    fn programs_of_another_engine_are_refused_with_the_way_out() {
+        let error = Catalog::for_tests(Vec::new()).check_engine().unwrap_err().to_string();
+        assert!(error.contains("/nowhere") && error.contains("software build"), "{error}");
     }
 
     #[test]

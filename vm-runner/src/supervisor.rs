@@ -121,6 +121,7 @@ fn start_tls(config: &ServeConfig) -> Result<(Option<Tls>, Option<Task<()>>), Er
 
 fn build_fleet(config: &ServeConfig) -> Result<(Arc<Fleet>, KnownEpochs), Error> {
     let catalog = Catalog::open(&config.software)?;
+    catalog.check_engine()?;
     let (state_dir, known) = StateDir::open(&config.data)?;
     let options =
         ChildOptions { software: catalog.folder().to_owned(), log_arguments: config.log_arguments.clone() };

@@ -50,6 +50,21 @@ fn what_cannot_run_is_named_on_standard_error() {
 }
 
 #[test]
+fn a_supervisor_without_software_says_how_to_get_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(PROGRAM)
+        .args(["serve", "--dev", "--listen", &format!("unix:{}/socket", folder.path().display()), "--data"])
+        .arg(folder.path().join("data"))
+        .arg("--software")
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains("vm-runner software build"), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+}
+
+#[test]
 #[ignore = "needs the guest software: make test runs it"]
 fn the_software_can_be_listed() {
     let output =

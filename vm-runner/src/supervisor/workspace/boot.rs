@@ -42,8 +42,14 @@ pub(crate) async fn boot(
         let _place = fleet.boots.acquire().await;
         let queued = asked.elapsed();
         let started = Instant::now();
-        let (process, path) = fleet.spares.take().await.map_err(|error| failed(&error.to_string()))?;
-        configure(process.client(), &uid, &config).await?;
+        let (mut process, path) = fleet.spares.take().await.map_err(|error| failed(&error.to_string()))?;
+        let vm = Arc::clone(process.client());
+        tokio::select! {
+            biased;
+            result = configure(&vm, &uid, &config) => result,
+            // It tells why in the log, and is gone before it can tell us.
+            how = process.wait() => Err(failed(&how)),
+        }?;
         let duration = started.elapsed();
         fleet.metrics.observe_boot(path, duration);
         tracing::info!(workspace = %uid, ?path, ?queued, ?duration, "VM booted");
