@@ -68,7 +68,9 @@ pub(super) fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
     if fs::hard_link(from, &partial).is_err() {
         fs::copy(from, &partial).map_err(Error::file("copy", from))?;
     }
-    fs::rename(&partial, to).map_err(Error::file("write", to))
+    fs::rename(&partial, to).map_err(Error::file("write", to))?;
+    // Renaming onto another name of the same file leaves both.
+    remove(&partial)
 }
 
 /// Holds the folder for one build; another build waits until the returned file is dropped.
