@@ -11,7 +11,7 @@
     reason = "a program for people, which may give up"
 )]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -49,7 +49,10 @@ impl Runner {
     async fn start(spares: Spares) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let socket = dir.path().join("socket");
-        let software = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.local/software");
+        // `cargo bench -- DIR` measures with another software folder.
+        let given = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+        let usual = || format!("{}/../.local/software", env!("CARGO_MANIFEST_DIR"));
+        let software = given.unwrap_or_else(usual);
         let child = Command::new(env!("CARGO_BIN_EXE_vm-runner"))
             .args([
                 "--log",
@@ -123,13 +126,15 @@ impl Runner {
 
     /// Proportional memory of the vm processes, in KiB.
     fn vm_memory(&self) -> Vec<u64> {
-        let children = PathBuf::from(format!("/proc/{0}/task/{0}/children", self.child.id()));
-        let children = std::fs::read_to_string(children).unwrap_or_default();
+        let tasks =
+            std::fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
+        let children = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+        let children: Vec<String> = children.collect();
         let pss = |pid: &str| {
             let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
             rollup.lines().find_map(|line| line.strip_prefix("Pss:")?.split_whitespace().next()?.parse().ok())
         };
-        children.split_whitespace().filter_map(pss).collect()
+        children.iter().flat_map(|list| list.split_whitespace()).filter_map(pss).collect()
     }
 }
 

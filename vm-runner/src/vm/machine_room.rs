@@ -30,6 +30,8 @@ pub(crate) enum Error {
     Engine(#[from] vm_wasm::Error),
     #[error(transparent)]
     Image(#[from] software_image::Error),
+    #[error("the engine could not be set up; the log above says why")]
+    Panicked,
 }
 
 /// Everything that is prepared.
@@ -45,11 +47,21 @@ impl MachineRoom {
     /// Prepares the engine and the software of a folder.
     pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
         let catalog = Catalog::open(folder)?;
-        let engine = WasmEngine::new(&EngineOptions::default())?;
-        let driver = Arc::new(WasmDriver::open(engine, catalog.folder())?);
-        let images = Images::open(catalog)?;
         let usual = vec![SoftwareRef { name: USUAL_SOFTWARE.to_owned(), version: None }];
-        Ok(Self { driver, images, usual, prepared: Mutex::new(None) })
+        let path = catalog.folder().to_owned();
+        // Two things that take milliseconds, side by side: a process that is started for a boot is waited for.
+        let (driver, images) = std::thread::scope(|scope| {
+            let driver = scope.spawn(|| WasmDriver::open(WasmEngine::new(&EngineOptions::default())?, &path));
+            let images = Images::open(catalog).map(|images| {
+                // A software folder without the usual package is fine.
+                let prepared = images.build(&usual).ok();
+                (images, prepared)
+            });
+            (driver.join(), images)
+        });
+        let driver = driver.map_err(|_| Error::Panicked)??;
+        let (images, prepared) = images?;
+        Ok(Self { driver: Arc::new(driver), images, usual, prepared: Mutex::new(prepared) })
     }
 
     pub(crate) fn catalog(&self) -> &Catalog {
@@ -61,11 +73,9 @@ impl MachineRoom {
         if let Err(reason) = self.rehearse().await {
             tracing::debug!(reason, "the rehearsal failed; the first commands will start slower");
         }
-        match self.images.build(&self.usual) {
-            Ok(image) => *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some(image),
-            // A software folder without the usual package is fine.
-            Err(error) => tracing::debug!(%error, "the usual software is not prepared"),
-        }
+        // The rehearsal took the prepared image.
+        let image = self.images.build(&self.usual).ok();
+        *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = image;
     }
 
     /// Runs the usual commands in a VM that is thrown away.
