@@ -8,13 +8,13 @@ set +a
 
 # Decides between the local cluster and the user's own, says which, and checks at once what the choice needs.
 choose_cluster() {
+  "$root/e2e/cluster/check" || exit 1
   if [ -n "${LODGE_CONTEXT-}" ]; then
     cluster_choice="the context '$LODGE_CONTEXT' of your kubeconfig"
     [ -n "${LODGE_REGISTRY-}" ] ||
       fail "LODGE_CONTEXT needs LODGE_REGISTRY=PREFIX, a registry that this machine pushes to and the cluster pulls from"
     return 0
   fi
-  "$root/e2e/cluster/check" || exit 1
   cluster_choice="the local one-node cluster in $state"
   local current kubeconfig=${KUBECONFIG:-$HOME/.kube/config}
   current=$([ ! -r "$kubeconfig" ] || sed -n 's/^current-context: *//p' "$kubeconfig" | head -n 1 | tr -d '"')
@@ -25,11 +25,11 @@ choose_cluster() {
 }
 
 build_all() {
-  step 'packages' "$root/e2e/cluster/install-packages"
-  step 'cluster tools' "$root/e2e/cluster/build"
-  step 'rust programs' build_programs
-  step 'guest software' fetch_software
-  step 'ahead-of-time code' compile_software
+  step 'packages' "$root/e2e/cluster/install-packages" &&
+    step 'cluster tools' "$root/e2e/cluster/build" &&
+    step 'rust programs' build_programs &&
+    step 'guest software' fetch_software &&
+    step 'ahead-of-time code' compile_software
 }
 
 build_programs() {
@@ -60,7 +60,16 @@ compile_software() {
 }
 
 # Hard links where the file system allows, so that a build context costs no copy.
-link_or_copy() { cp -rl "$1" "$2" 2>/dev/null || cp -r "$1" "$2"; }
+link_or_copy() { cp -rl "$1" "$2" 2>/dev/null || { rm -rf "$2" && cp -r "$1" "$2"; }; }
+
+# What the cluster is told to run: the local reference, or that of the image pushed to the user's registry.
+image_reference() {
+  if [ -n "${LODGE_CONTEXT-}" ]; then
+    "$root/e2e/image/push" "$1" "$LODGE_REGISTRY" | tail -n 1
+  else
+    tail -n 1 "$2"
+  fi
+}
 
 build_images() {
   local context
@@ -70,14 +79,14 @@ build_images() {
   mkdir -p "$context"
   cp -L "$bin/operator" "$bin/gateway" "$context/"
   "$root/e2e/image/build" lodge-operator "$root/operator/Dockerfile" "$context" >"$images/operator.out"
-  tail -n 1 "$images/operator.out" >"$images/operator.ref"
+  image_reference lodge-operator "$images/operator.out" >"$images/operator.ref"
   context=$images/runner.context
   rm -rf "$context"
   mkdir -p "$context"
   cp -L "$bin/vm-runner" "$context/"
   link_or_copy "$software" "$context/software"
   "$root/e2e/image/build" lodge-runner "$root/vm-runner/Dockerfile" "$context" >"$images/runner.out"
-  tail -n 1 "$images/runner.out" >"$images/runner.ref"
+  image_reference lodge-runner "$images/runner.out" >"$images/runner.ref"
   cat "$images/operator.ref" "$images/runner.ref"
 }
 
@@ -101,7 +110,11 @@ cluster_lodge() {
 install_chart() {
   local release=$1 chart=$2 stamp digest
   shift 2
-  digest=$( (cd "$chart" && find . -type f | LC_ALL=C sort | xargs sha256sum; printf '%s\n' "$@") | sha256sum | cut -d' ' -f1)
+  digest=$({
+    (cd "$chart" && find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum)
+    sha256sum "$root/e2e/local-values.yaml"
+    printf '%s\n' "$@"
+  } | sha256sum | cut -d' ' -f1)
   stamp=$(cluster_helm get values "$release" -n "$release_namespace" -o json 2>/dev/null || true)
   if [ "${stamp#*"$digest"}" != "$stamp" ] &&
     cluster_helm status "$release" -n "$release_namespace" -o json 2>/dev/null | grep -q '"status": *"deployed"'; then

@@ -47,11 +47,16 @@ step() {
   shift
   log=$logs/$(printf '%s' "$name" | tr -c 'a-zA-Z0-9\n' '-').log
   start=$(now_ms)
-  # A shell of its own, because a function called in a condition would not stop at its first failure.
+  # A shell of its own, because a function called in a condition would not stop at its first failure; a process group
+  # of its own, so that an interrupt ends the step with all that it started.
+  set -m
   bash -euo pipefail -c "$(declare -f)"$'\n"$@"' step "$@" >"$log" 2>&1 </dev/null &
   pid=$!
+  set +m
+  trap 'kill -TERM -- -"$pid" 2>/dev/null; trap - INT TERM; exit 130' INT TERM
   watch_step "$pid" "$name" "$log" "$start"
   wait "$pid" || status=$?
+  trap - INT TERM
   took=$(($(now_ms) - start))
   printf '%s\t%s\t%s\n' "$name" "$took" "$status" >>"$times"
   if [ "$status" -eq 0 ]; then
