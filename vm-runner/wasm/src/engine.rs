@@ -191,7 +191,8 @@ fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
     pool.total_core_instances(*pooled_instances)
         .total_memories(*pooled_instances)
         .total_tables(*pooled_instances)
-        .total_stacks(*pooled_instances)
+        // A signal handler runs on a stack of its own, beside that of the program it interrupts.
+        .total_stacks(pooled_instances.saturating_mul(2))
         .table_elements(TABLE_ELEMENTS)
         .linear_memory_keep_resident(*keep_resident_bytes)
         .table_keep_resident(*keep_resident_bytes)
