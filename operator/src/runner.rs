@@ -111,8 +111,8 @@ async fn advance(namespace: &str, context: &Context) -> Result<Action, Error> {
         context.outlook.forget(namespace);
         return Ok(Action::await_change());
     }
-    let Needs { workspaces, live } = dereference(namespace, context);
-    let surplus = teardown::surplus(&workspaces, &live);
+    let Needs { workspaces, unreadable, live } = dereference(namespace, context);
+    let surplus = teardown::surplus(&workspaces, &unreadable, &live);
     teardown::remove_sets(namespace, &surplus, context).await.map_err(Error::Teardown)?;
     if workspaces.is_empty() {
         return teardown::run(namespace, context).await.map_err(Error::Teardown);
@@ -140,6 +140,8 @@ pub fn error_policy(_: Arc<WatchedNamespace>, error: &Error, _: Arc<Context>) ->
 /// What a namespace needs, and what it has.
 struct Needs {
     workspaces: Vec<Arc<Workspace>>,
+    /// Names of Workspaces of which nothing else is known: what they may need is left as it is.
+    unreadable: Vec<String>,
     live: Vec<Arc<StatefulSet>>,
 }
 
@@ -152,7 +154,7 @@ fn dereference(namespace: &str, context: &Context) -> Needs {
         live.iter().any(|live| live.metadata.name.as_deref() == Some(set.as_str()))
     };
     workspaces.retain(|workspace| workspace.metadata.deletion_timestamp.is_none() || has_set(workspace));
-    Needs { workspaces, live }
+    Needs { workspaces, unreadable: context.stores.unreadable_in(namespace), live }
 }
 
 fn certificate(namespace: &str, context: &Context) -> Result<Leaf, Error> {

@@ -103,6 +103,14 @@ impl Stores {
         watched.iter().filter_map(|watched| Some(Arc::new(watched.0.as_ref().ok()?.clone()))).collect()
     }
 
+    /// The names of the Workspaces of a namespace that this version can't read.
+    pub fn unreadable_in(&self, namespace: &str) -> Vec<String> {
+        let watched = self.workspaces.state_filter(|watched| {
+            watched.0.is_err() && watched.meta().namespace.as_deref() == Some(namespace)
+        });
+        watched.iter().map(|watched| watched.name_any()).collect()
+    }
+
     /// Whether a namespace has Workspaces at all, readable or not.
     pub fn has_workspaces(&self, namespace: &str) -> bool {
         self.workspaces.find(|watched| watched.meta().namespace.as_deref() == Some(namespace)).is_some()

@@ -15,9 +15,19 @@ use lodge_crds::{Isolation, Workspace, label};
 use std::sync::Arc;
 
 /// The dedicated sets whose Workspace is gone. The shared set goes with the last Workspace of the namespace only.
-pub(super) fn surplus(workspaces: &[Arc<Workspace>], live: &[Arc<StatefulSet>]) -> Vec<Arc<StatefulSet>> {
-    let needed: Vec<_> =
-        workspaces.iter().map(|workspace| RunnerSetName::of(workspace).to_string()).collect();
+///
+/// A Workspace that this version can't read, known by its name only, may be dedicated and have its data in the set of that
+/// name.
+pub(super) fn surplus(
+    workspaces: &[Arc<Workspace>],
+    unreadable: &[String],
+    live: &[Arc<StatefulSet>],
+) -> Vec<Arc<StatefulSet>> {
+    let readable = workspaces.iter().map(|workspace| RunnerSetName::of(workspace));
+    let needed: Vec<_> = readable
+        .chain(unreadable.iter().map(|name| RunnerSetName::dedicated(name)))
+        .map(|set| set.to_string())
+        .collect();
     let is_surplus = |set: &&Arc<StatefulSet>| {
         let dedicated = format!("{:?}", Isolation::Dedicated);
         set.labels().get(label::ISOLATION) == Some(&dedicated) && !needed.contains(&set.name_any())

@@ -146,6 +146,29 @@ async fn a_dedicated_workspace_has_a_runner_of_its_own_and_takes_it_along() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_dedicated_workspace_that_cannot_be_read_keeps_its_runner_and_its_data() {
+    let mut fixture = Fixture::with_ada(json!({"isolation": "Dedicated"}));
+    let bob = "/apis/lodge.dev/v1alpha1/namespaces/team-a/workspaces/bob";
+    fixture.api.put(bob, json!({"metadata": {"name": "bob", "namespace": "team-a"}, "spec": {}}));
+    fixture.reconcile_runners().await.unwrap();
+    let dedicated = "/apis/apps/v1/namespaces/team-a/statefulsets/lodge-runner-ada";
+    let claim = "/api/v1/namespaces/team-a/persistentvolumeclaims/data-lodge-runner-ada-0";
+    let labels = fixture.api.get(dedicated).unwrap()["metadata"]["labels"].clone();
+    let metadata = json!({"name": "data-lodge-runner-ada-0", "namespace": "team-a", "labels": labels});
+    fixture.api.put(claim, json!({ "metadata": metadata }));
+    for unreadable in [json!({"isolation": "Dedicated", "idle": {"sleepAfter": "a while"}}), json!(7)] {
+        fixture.put_ada(unreadable);
+        fixture.api.take_writes();
+        fixture.reconcile_runners().await.unwrap();
+        assert_eq!(fixture.api.take_writes(), [""; 0]);
+    }
+    assert!(fixture.api.get(dedicated).is_some() && fixture.api.get(claim).is_some());
+    fixture.api.remove(ADA);
+    fixture.reconcile_runners().await.unwrap();
+    assert!(fixture.api.get(dedicated).is_none() && fixture.api.get(claim).is_none());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_certificate_is_kept_until_it_is_old_and_then_renewed() {
     let mut fixture = Fixture::with_ada(json!({}));
     fixture.reconcile_runners().await.unwrap();
