@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use vm_abi::Errno;
 use vm_api::{EnvVar, Problem, SoftwareRef, WorkspaceConfig};
 use vm_kernel::{Command, ExitStatus, HostReader, HostWriter, Stdio};
 
@@ -23,10 +24,10 @@ pub(crate) enum Error {
     MachineRoom(#[from] machine_room::Error),
     #[error("{0}")]
     Refused(#[from] Problem),
-    #[error("{command}: {reason}")]
-    Spawn { command: String, reason: &'static str },
     #[error("standard input: {0}")]
     Input(#[source] io::Error),
+    #[error("standard error: {0}")]
+    Output(#[source] io::Error),
 }
 
 /// Runs the command and answers its exit code, 128 and the signal's number if one ended it.
@@ -51,10 +52,10 @@ pub(crate) async fn run(config: RunConfig) -> Result<ExitCode, Error> {
     for (name, value) in vm.settings().env.iter().cloned().chain(given) {
         command = command.env(name, value);
     }
-    let mut process = vm
-        .kernel()
-        .spawn(command)
-        .map_err(|errno| Error::Spawn { command: name, reason: errno.message() })?;
+    let mut process = match vm.kernel().spawn(command) {
+        Ok(process) => process,
+        Err(errno) => return refuse(&name, errno),
+    };
     let _input = match process.stdin.take() {
         Some(writer) => Some(forward_input(writer)?),
         None => None,
@@ -66,6 +67,12 @@ pub(crate) async fn run(config: RunConfig) -> Result<ExitCode, Error> {
         ExitStatus::Exited(code) => ExitCode::from(code),
         ExitStatus::Signaled(signal) => ExitCode::from(128_u8.saturating_add(signal.raw())),
     })
+}
+
+/// Says why there is no such program, with the exit code of a shell.
+fn refuse(name: &str, errno: Errno) -> Result<ExitCode, Error> {
+    writeln!(io::stderr(), "vm-runner: {name}: {}", errno.message()).map_err(Error::Output)?;
+    Ok(ExitCode::from(if errno == Errno::ENOENT { 127 } else { 126 }))
 }
 
 /// Reads standard input on a thread of its own, because such a read cannot be taken back. The thread ends with the

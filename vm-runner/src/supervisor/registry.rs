@@ -84,7 +84,11 @@ impl Registry {
     ) -> Result<Arc<WorkspaceState>, Problem> {
         crate::validate::validate(&config, &self.fleet.catalog)?;
         let workspace = self.get_or_start(uid, &config)?;
-        workspace.configure(config).await
+        workspace.configure(config).await.map_err(|problem| {
+            // Its owner ended between the two lines above.
+            let is_gone = problem.is(ProblemCode::WorkspaceNotFound);
+            if is_gone { Problem::new(ProblemCode::WorkspaceDeleting, problem.detail) } else { problem }
+        })
     }
 
     fn get_or_start(self: &Arc<Self>, uid: &Uid, config: &WorkspaceConfig) -> Result<Workspace, Problem> {
@@ -143,18 +147,27 @@ impl Registry {
         {
             return Err(stale_epoch(uid, epoch, known));
         }
-        self.lock().remove(uid);
+        {
+            let mut entries = self.lock();
+            match entries.get(uid) {
+                Some(Entry::Unbound { epoch }) if *epoch == known => entries.remove(uid),
+                None => return Ok(()),
+                Some(Entry::Unbound { .. } | Entry::Bound { .. }) => {
+                    let detail = format!("the workspace {uid} was bound anew while it was being deleted; try again");
+                    return Err(Problem::new(ProblemCode::WorkspaceNotBound, detail));
+                }
+            };
+        }
         let (fleet, name) = (Arc::clone(&self.fleet), uid.clone());
         let removed = tokio::task::spawn_blocking(move || fleet.state_dir.remove(&name)).await;
-        match removed {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => {
-                Err(Problem::new(ProblemCode::Internal, format!("removing the workspace: {error}")))
-            }
-            Err(error) => {
-                Err(Problem::new(ProblemCode::Internal, format!("removing the workspace: {error}")))
-            }
-        }
+        let error = match removed {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        // Known again, so that the next attempt does not take it for deleted.
+        self.lock().entry(uid.clone()).or_insert(Entry::Unbound { epoch: known });
+        Err(Problem::new(ProblemCode::Internal, format!("removing the workspace: {error}")))
     }
 
     /// Forgets a workspace whose owner has ended. Called by the owner.

@@ -6,7 +6,8 @@ use std::time::Instant;
 use http::{Method, StatusCode};
 use tokio_util::sync::CancellationToken;
 use vm_api::{
-    Health, Power, Problem, ProblemCode, SoftwareList, WorkspaceConfig, WorkspaceList, WorkspaceState, route,
+    Health, Power, Problem, ProblemCode, SoftwareList, WorkspaceConfig, WorkspaceList, WorkspaceState,
+    header, route,
 };
 
 use super::fleet::Fleet;
@@ -32,6 +33,8 @@ impl Server {
     /// Answers one request of `peer`.
     pub(crate) async fn answer(&self, peer: Peer, mut request: Request) -> Response {
         let started = Instant::now();
+        // Forwarding takes the headers away.
+        let id = request.headers().get(header::REQUEST_ID).cloned();
         let (area, result) = self.route(peer, &mut request).await;
         let response = result.unwrap_or_else(|problem| {
             if problem.limit.is_some() {
@@ -42,7 +45,10 @@ impl Server {
         if response.status().is_client_error() || response.status().is_server_error() {
             request.discard_rest().await;
         }
-        self.fleet.metrics.observe_request(area, response.status().as_u16(), started.elapsed());
+        let (status, duration) = (response.status().as_u16(), started.elapsed());
+        self.fleet.metrics.observe_request(area, status, duration);
+        let id = id.as_ref().and_then(|id| id.to_str().ok());
+        tracing::debug!(area, status, ?duration, ?peer, request_id = id, "answered");
         response
     }
 

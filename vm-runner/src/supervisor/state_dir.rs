@@ -59,11 +59,20 @@ impl StateDir {
             let name = entry.file_name();
             let Some(uid) = name.to_str().and_then(|name| name.parse::<Uid>().ok()) else { continue };
             let folder = entry.path();
+            if !entry.file_type().map_err(at(&folder))?.is_dir() {
+                continue;
+            }
             remove_if_there(&folder.join(EPOCH_DRAFT))?;
             match read_epoch(&folder.join(EPOCH))? {
                 Some(epoch) => known.push((uid, epoch)),
-                // Interrupted before the first epoch was written: nothing was promised yet.
-                None => fs::remove_dir_all(&folder).map_err(at(&folder))?,
+                // Interrupted before the first epoch was written: the folder is empty, and nothing was promised yet. One
+                // with contents is somebody else's, and stays.
+                None => match fs::remove_dir(&folder) {
+                    Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                        tracing::warn!(folder = %folder.display(), "left alone: not a workspace's folder");
+                    }
+                    result => result.map_err(at(&folder))?,
+                },
             }
         }
         Ok(known)

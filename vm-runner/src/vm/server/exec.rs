@@ -35,7 +35,8 @@ pub(crate) async fn exec(vm: &Arc<Vm>, request: &mut Request) -> Result<Response
     let (timeout, output_limit) = (order.timeout, order.output_limit);
     let mut running = order.spawn(vm)?;
     let mut response = running.finish(vm, timeout, output_limit).await;
-    let duration = started.elapsed().as_secs_f64() * 1000.0;
+    // To the microsecond.
+    let duration = (started.elapsed().as_secs_f64() * 1_000_000.0).round() / 1000.0;
     response.duration_ms = duration;
     let mut response = web::json(StatusCode::OK, &response);
     if let Ok(value) = HeaderValue::try_from(format!("run;dur={duration:.3}")) {

@@ -17,8 +17,12 @@ const STEP: usize = 256;
 pub(super) async fn delete(target: Target<'_>, request: &Request) -> Result<Response, Problem> {
     let query = Query::parse(request.query(), &["recursive"])?;
     let recursive = query.switch("recursive")?;
-    if target.path.iter().all(|byte| *byte == b'/') {
-        return Err(file_problem(Errno::EBUSY.into(), &target.path));
+    let mut target = target;
+    strip_slashes(&mut target.path);
+    match target.path.rsplit(|byte| *byte == b'/').next() {
+        None | Some(b"") => return Err(file_problem(Errno::EBUSY.into(), &target.path)),
+        Some(b"." | b"..") => return Err(file_problem(Errno::EINVAL.into(), &target.path)),
+        Some(_) => {}
     }
     let is_directory = target.act(is_directory)?;
     match (is_directory, recursive) {
@@ -29,17 +33,20 @@ pub(super) async fn delete(target: Target<'_>, request: &Request) -> Result<Resp
     Ok(web::empty(StatusCode::NO_CONTENT))
 }
 
+/// Drops slashes at the end: they would make a link to a directory count as that directory.
+fn strip_slashes(path: &mut Vec<u8>) {
+    while path.len() > 1 && path.ends_with(b"/") {
+        path.pop();
+    }
+}
+
 fn is_directory(walk: &WalkContext<'_>, path: &[u8]) -> VfsResult<bool> {
     Ok(walk.resolve_with(path, Follow::No)?.file_type().is_directory())
 }
 
 /// Deletes depth first. The memory it takes is one path per level.
 async fn delete_tree(target: &Target<'_>) -> Result<(), Problem> {
-    let mut path = target.path.clone();
-    while path.len() > 1 && path.ends_with(b"/") {
-        path.pop();
-    }
-    let mut stack = vec![path];
+    let mut stack = vec![target.path.clone()];
     let mut steps = 0;
     while let Some(directory) = stack.last().cloned() {
         let found = target.vm.walk(target.vm.credentials(), |walk| clear(walk, &directory));
@@ -75,6 +82,10 @@ enum Found {
 
 /// Deletes entries of a directory until one is a directory itself, or enough was done.
 fn clear(walk: &WalkContext<'_>, directory: &[u8]) -> VfsResult<Found> {
+    // A guest may put a link in the directory's place meanwhile: its target is not what was asked to be deleted.
+    if !is_directory(walk, directory)? {
+        return Err(Errno::ENOTDIR.into());
+    }
     let entries = walk.read_dir(directory)?;
     let count = entries.len();
     for entry in entries.into_iter().take(STEP) {
