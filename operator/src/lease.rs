@@ -2,7 +2,8 @@
 //!
 //! A holder renews its Lease three times within its duration. A replica takes a Lease over when it has seen no renewal for a
 //! whole duration *by its own clock* (clocks of machines are never compared), or when it was released. A holder that can't
-//! renew stops after two thirds of the duration: before anybody else may start.
+//! renew stops after two thirds of the duration: before anybody else may start. It counts from before the write, others count
+//! from after it.
 //!
 //! [`judge`] is the pure rule; [`Elector`] reads, writes and waits. Writes carry the version that was read, so of two
 //! replicas that take over at once one fails.
@@ -14,7 +15,7 @@ use k8s_openapi::{
 };
 use kube::{Api, Client, api::PostParams};
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// Name of the operator's Lease.
 pub const LEASE_NAME: &str = "lodge-operator";
@@ -31,6 +32,7 @@ pub struct Elector {
 #[derive(Debug)]
 pub struct Held {
     lease: Lease,
+    /// When the last write that succeeded began.
     renewed: Instant,
 }
 
@@ -70,31 +72,40 @@ impl Elector {
         }
     }
 
-    /// Renews the Lease until that fails for too long, or somebody else has it.
+    /// Renews the Lease until that fails for too long, or somebody else has it. Ends in time whatever the API server does,
+    /// even if it doesn't answer at all.
     pub async fn hold(&self, held: &mut Held) {
-        let (pause, deadline) = (self.duration / 3, self.duration * 2 / 3);
-        let mut wait = pause;
+        let mut wait = self.duration / 3;
         loop {
-            sleep(wait).await;
-            match self.renew(held).await {
-                Ok(()) => wait = pause,
-                Err(error) if is_conflict(&error) => match self.api.get(LEASE_NAME).await {
-                    // Our own write whose answer was lost, or metadata changed by somebody.
-                    Ok(lease) if holder(&lease) == Some(self.identity.as_str()) => {
-                        held.lease = lease;
-                        wait = Duration::ZERO;
-                    }
-                    Ok(_) => return tracing::warn!("another replica took the lease {LEASE_NAME}"),
-                    Err(_) => wait = self.duration / 15,
-                },
-                Err(error) => {
-                    tracing::warn!(%error, "could not renew the lease {LEASE_NAME}, trying again");
-                    wait = self.duration / 15;
-                }
+            let deadline = held.renewed + self.duration * 2 / 3;
+            let attempt = async {
+                sleep(wait).await;
+                self.keep(held).await
+            };
+            match timeout_at(deadline, attempt).await {
+                Ok(Some(pause)) => wait = pause,
+                Ok(None) => return tracing::warn!("another replica took the lease {LEASE_NAME}"),
+                Err(_) => return tracing::warn!("could not renew the lease {LEASE_NAME} in time"),
             }
-            if held.renewed.elapsed() > deadline {
-                return tracing::warn!("could not renew the lease {LEASE_NAME} in time");
+        }
+    }
+
+    /// Tries to renew the Lease. Returns when to try next; `None` if somebody else has it.
+    async fn keep(&self, held: &mut Held) -> Option<Duration> {
+        let soon = self.duration / 15;
+        let Err(error) = self.renew(held).await else { return Some(self.duration / 3) };
+        if !is_conflict(&error) {
+            tracing::warn!(%error, "could not renew the lease {LEASE_NAME}, trying again");
+            return Some(soon);
+        }
+        match self.api.get(LEASE_NAME).await {
+            // Our own write whose answer was lost, or metadata changed by somebody.
+            Ok(lease) if holder(&lease) == Some(self.identity.as_str()) => {
+                held.lease = lease;
+                Some(Duration::ZERO)
             }
+            Ok(_) => None,
+            Err(_) => Some(soon),
         }
     }
 
@@ -114,7 +125,7 @@ impl Elector {
         let Some(lease) = self.api.get_opt(LEASE_NAME).await? else {
             let metadata = ObjectMeta { name: Some(LEASE_NAME.to_owned()), ..ObjectMeta::default() };
             let lease = Lease { metadata, spec: Some(self.spec(None)) };
-            return lost_if_conflict(self.api.create(&PostParams::default(), &lease).await);
+            return lost_if_conflict(self.timed(self.api.create(&PostParams::default(), &lease)).await);
         };
         let sighting = sight(&lease, seen.take(), Instant::now());
         let verdict = judge(&sighting, &self.identity, self.duration, Instant::now());
@@ -123,21 +134,26 @@ impl Elector {
             Verdict::Wait => Ok(None),
             Verdict::Take => {
                 let taken = Lease { metadata: lease.metadata, spec: Some(self.spec(lease.spec.as_ref())) };
-                lost_if_conflict(self.api.replace(LEASE_NAME, &PostParams::default(), &taken).await)
+                let parameters = PostParams::default();
+                lost_if_conflict(self.timed(self.api.replace(LEASE_NAME, &parameters, &taken)).await)
             }
         }
     }
 
     async fn renew(&self, held: &mut Held) -> kube::Result<()> {
-        let started = Instant::now();
         let mut lease = held.lease.clone();
         lease.spec.get_or_insert_default().renew_time = Some(MicroTime(Timestamp::now()));
         let parameters = PostParams::default();
-        let write = self.api.replace(LEASE_NAME, &parameters, &lease);
-        let timed_out = || kube::Error::Service("timed out".into());
-        held.lease = tokio::time::timeout(self.duration / 3, write).await.map_err(|_| timed_out())??;
-        held.renewed = started;
+        *held = self.timed(self.api.replace(LEASE_NAME, &parameters, &lease)).await?;
         Ok(())
+    }
+
+    /// Waits for a write of the Lease, but not for long.
+    async fn timed(&self, write: impl Future<Output = kube::Result<Lease>>) -> kube::Result<Held> {
+        let renewed = Instant::now();
+        let timed_out = |_| kube::Error::Service("timed out".into());
+        let lease = timeout(self.duration / 3, write).await.map_err(timed_out)??;
+        Ok(Held { lease, renewed })
     }
 
     fn spec(&self, before: Option<&LeaseSpec>) -> LeaseSpec {
@@ -155,9 +171,9 @@ impl Elector {
     }
 }
 
-fn lost_if_conflict(result: kube::Result<Lease>) -> kube::Result<Option<Held>> {
+fn lost_if_conflict(result: kube::Result<Held>) -> kube::Result<Option<Held>> {
     match result {
-        Ok(lease) => Ok(Some(Held { lease, renewed: Instant::now() })),
+        Ok(held) => Ok(Some(held)),
         Err(error) if is_conflict(&error) => Ok(None),
         Err(error) => Err(error),
     }

@@ -11,6 +11,7 @@ use std::{
     collections::BTreeMap,
     convert::Infallible,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 /// An API server in memory.
@@ -23,6 +24,7 @@ struct State {
     version: u64,
     writes: Vec<String>,
     faults: Vec<Fault>,
+    delays: Vec<(Method, Duration)>,
 }
 
 /// A request that shall fail.
@@ -84,6 +86,11 @@ impl ApiServer {
         self.0.lock().unwrap().faults.push(Fault { path: path.to_owned(), method, status, times });
     }
 
+    /// From now on, requests of this method are carried out at once but answered late.
+    pub(crate) fn delay(&self, method: Method, by: Duration) {
+        self.0.lock().unwrap().delays.push((method, by));
+    }
+
     /// The writes since the last call, as `METHOD path`.
     pub(crate) fn take_writes(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap().writes)
@@ -102,7 +109,15 @@ impl ApiServer {
         let body: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         let content_type =
             parts.headers.get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let (status, answer) = self.0.lock().unwrap().answer(&parts.method, &parts.uri, content_type, body);
+        let (status, answer, delay) = {
+            let mut state = self.0.lock().unwrap();
+            let (status, answer) = state.answer(&parts.method, &parts.uri, content_type, body);
+            let delay = state.delays.iter().rev().find(|(method, _)| *method == parts.method);
+            (status, answer, delay.map(|(_, by)| *by))
+        };
+        if let Some(delay) = delay {
+            tokio::time::sleep(delay).await;
+        }
         Response::builder()
             .status(status)
             .header("content-type", "application/json")

@@ -9,6 +9,8 @@ use tokio::time::{Instant, timeout};
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/lodge-system/leases/lodge-operator";
 const DURATION: Duration = Duration::from_secs(15);
+/// The timer ticks in milliseconds.
+const MOMENT: Duration = Duration::from_millis(10);
 
 fn replica(api: &ApiServer, identity: &str) -> Elector {
     Elector::new(api.client(), "lodge-system", identity.to_owned(), DURATION)
@@ -69,4 +71,34 @@ async fn a_leader_that_was_replaced_notices_at_its_next_renewal() {
     let start = Instant::now();
     one.hold(&mut held).await;
     assert!(start.elapsed() <= DURATION / 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_whose_requests_are_never_answered_stops_in_time() {
+    const NEVER: Duration = Duration::from_secs(86_400);
+    for (method, conflicts) in [(Method::PUT, 0), (Method::GET, 1000)] {
+        let api = ApiServer::default();
+        let one = replica(&api, "one");
+        let start = Instant::now();
+        let mut held = one.acquire().await;
+        // With a conflict it is the read that follows which hangs.
+        api.fail(Method::PUT, "leases", StatusCode::CONFLICT, conflicts);
+        api.delay(method.clone(), NEVER);
+        one.hold(&mut held).await;
+        assert!(start.elapsed() <= DURATION * 2 / 3 + MOMENT, "{method}: {:?}", start.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_held_from_before_it_was_written() {
+    let api = ApiServer::default();
+    let one = replica(&api, "one");
+    let late = Duration::from_secs(4);
+    api.delay(Method::POST, late);
+    let start = Instant::now();
+    let mut held = one.acquire().await;
+    assert!(start.elapsed() >= late, "the answer was late");
+    api.fail(Method::PUT, "leases", StatusCode::INTERNAL_SERVER_ERROR, 1000);
+    one.hold(&mut held).await;
+    assert!(start.elapsed() <= DURATION * 2 / 3 + MOMENT, "{:?}", start.elapsed());
 }
