@@ -67,6 +67,10 @@ fn bound_status(
         let message = format!("the VM doesn't boot: {words}; the next action tries again");
         conditions.set(condition::READY, false, reason::BOOT_FAILED, &message);
         conditions.set(condition::STALLED, true, reason::BOOT_FAILED, &message);
+    } else if state.power == Power::Waking && has_failed_to_boot(&old.conditions) {
+        // It tries again; until that has an end, what is known is that it doesn't boot.
+        conditions.keep(condition::READY);
+        conditions.keep(condition::STALLED);
     } else {
         let mut message = format!("bound to {}", binding.runner.pod);
         for note in notes {
@@ -180,6 +184,10 @@ fn find<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
 
 fn is_true(conditions: &[Condition], kind: &str) -> bool {
     find(conditions, kind).is_some_and(|condition| condition.status == "True")
+}
+
+fn has_failed_to_boot(conditions: &[Condition]) -> bool {
+    find(conditions, condition::READY).is_some_and(|ready| ready.reason == reason::BOOT_FAILED)
 }
 
 fn observed_power(power: Power) -> ObservedPower {

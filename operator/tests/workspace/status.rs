@@ -125,6 +125,28 @@ async fn a_vm_that_does_not_boot_stalls_the_workspace_with_its_last_words() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_vm_that_fails_to_boot_again_and_again_is_said_to_once() {
+    let mut fixture = bound().await;
+    for _ in 0..5 {
+        tell(&fixture, |state| {
+            state.power = Power::Waking;
+            state.sleep = None;
+        });
+        fixture.reconcile().await.unwrap();
+        tell(&fixture, |state| {
+            state.sleep = Some(SleepReason::BootFailed);
+            state.message = Some("no memory".to_owned());
+        });
+        fixture.reconcile().await.unwrap();
+    }
+    assert_eq!(fixture.api.events().len(), 2, "{:?}", fixture.api.events());
+    let writes = fixture.api.take_writes();
+    assert_eq!(writes.iter().filter(|write| write.ends_with("/status")).count(), 1, "{writes:?}");
+    assert!(fixture.condition("Ready").unwrap().starts_with("False BootFailed"));
+    assert!(fixture.condition("Stalled").unwrap().starts_with("True BootFailed"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn storage_that_lives_in_memory_is_said_to() {
     let fixture = bound().await;
     let storage = fixture.condition("StoragePersistent").unwrap();
