@@ -5,6 +5,7 @@ use rcgen::{ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
 use std::{
     collections::BTreeMap,
     fmt,
+    net::IpAddr,
     time::{Duration, SystemTime},
 };
 
@@ -114,11 +115,17 @@ impl Leaf {
         else {
             return Ok(false);
         };
+        let names: Vec<_> = names.iter().map(|name| canonical(name)).collect();
         Ok(facts.names == names
             && facts.is_signed_by(&issuer)
             && !facts.is_old(now)
             && key.public_key_raw() == facts.public_key)
     }
+}
+
+/// A name as it is read from a certificate: an address can be written in several ways.
+fn canonical(name: &str) -> String {
+    name.parse::<IpAddr>().map_or_else(|_| name.to_owned(), |address| address.to_string())
 }
 
 #[cfg(test)]
@@ -143,6 +150,15 @@ mod tests {
         let leaf = Leaf::issue(&authority, &names(), Purpose::Server, start()).unwrap();
         assert_eq!(Leaf::read(&leaf.write()).unwrap(), leaf);
         assert_eq!(renew(&leaf, &authority, start() + LIFE / 2), leaf);
+    }
+
+    #[test]
+    fn a_certificate_is_kept_however_an_address_is_written() {
+        let authority = Authority::generate(start()).unwrap();
+        let names = ["::1", "2001:DB8:0::7", "::ffff:a01:203", "Lodge.example.com"].map(str::to_owned);
+        let issue = |present| Leaf::renew(present, &authority, &names, Purpose::Server, start()).unwrap();
+        let leaf = issue(None);
+        assert_eq!(issue(Some(leaf.clone())), leaf);
     }
 
     #[test]
