@@ -61,6 +61,8 @@ impl WasmProgram {
             Err(error) if error.is::<PoolConcurrencyLimitError>() => {
                 drop(store);
                 let linked = self.cache.on_demand(&self.module).map_err(wasmtime::Error::new)?;
+                // That took so long, the first time, that the ticker may have gone to sleep.
+                self.cache.engine().ticker().guest_runs();
                 let mut store = self::store(linked, ctx);
                 let instance = linked.instance_pre.instantiate_async(&mut store).await?;
                 run_instance(linked, store, instance).await

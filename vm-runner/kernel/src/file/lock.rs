@@ -177,7 +177,7 @@ impl LockTable {
 
     fn try_flock(&self, file: FileId, description: u64, kind: LockKind) -> Result<(), Errno> {
         let mut inner = self.inner.lock();
-        let held = inner.flocks.entry(file).or_default();
+        let held = inner.flocks.get_mut(&file).map_or(&mut [] as &mut [HeldFlock], Vec::as_mut_slice);
         let conflicts = |other: &HeldFlock| {
             other.description != description && (kind == LockKind::Write || other.kind == LockKind::Write)
         };
@@ -186,7 +186,7 @@ impl LockTable {
         }
         let Some(own) = held.iter_mut().find(|held| held.description == description) else {
             let charge = self.meter.try_take_one().ok_or(Errno::ENOLCK)?;
-            held.push(HeldFlock { description, kind, _charge: charge });
+            inner.flocks.entry(file).or_default().push(HeldFlock { description, kind, _charge: charge });
             return Ok(());
         };
         let is_weaker = own.kind == LockKind::Write && kind == LockKind::Read;
