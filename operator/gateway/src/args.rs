@@ -111,7 +111,7 @@ struct LimitArgs {
     /// Most requests that wait for a workspace
     #[arg(long, default_value_t = 1024, value_name = "N")]
     max_held: usize,
-    /// Most reviews asked of the API server at once
+    /// Most reviews of each kind (token, permission) asked of the API server at once; four times as many wait
     #[arg(long, default_value_t = 64, value_name = "N")]
     max_reviews: usize,
     /// Most identities and most permissions that are remembered

@@ -43,7 +43,7 @@ pub struct Timeouts {
     pub allowed: Duration,
     /// A denied permission is remembered so long; bounds how long a new permission does not work yet.
     pub denied: Duration,
-    /// A review by the API server may take so long. Then: 503.
+    /// A review by the API server may take so long, the wait for a place included. Then: 503.
     pub review: Duration,
     /// A TLS handshake may take so long. Then the connection is closed.
     pub handshake: Duration,
@@ -87,7 +87,8 @@ pub struct Limits {
     pub held_per_workspace: usize,
     /// Requests that wait for a workspace; protects memory. More get 503.
     pub held: usize,
-    /// Reviews asked of the API server at once; protects the API server. More get 503.
+    /// Reviews of each kind (of tokens, of permissions) asked of the API server at once; protects the API server. Four
+    /// times as many wait within the review timeout. More get 503.
     pub reviews: usize,
     /// Remembered identities, and as many permissions; protects memory. The one that expires first goes first.
     pub cached_reviews: usize,

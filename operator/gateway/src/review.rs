@@ -1,5 +1,8 @@
 //! Asks the API server for reviews: of a token, of an access. Bounded in number and in time, so that a flood of unknown
 //! tokens at the gateway never becomes a flood at the API server.
+//!
+//! Each kind has places of its own: anybody can have a token reviewed, and only who is authenticated an access, so that
+//! strangers never take the places of users who are known.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -9,14 +12,19 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
 use crate::metrics::{Metrics, ReviewKind};
+
+/// Reviews that may wait for each place. A place is free again after milliseconds; and those who wait hold a request each,
+/// so that they must stay few against the gateway's requests.
+const WAITING_PER_PLACE: usize = 4;
 
 /// Why there is no review.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// As many reviews as there may be are on their way.
+    /// As many reviews as there may be are on their way, and no place became free in time or as many wait as may.
     #[error("too many reviews at once")]
     Busy,
     /// The API server took too long.
@@ -31,14 +39,49 @@ pub(crate) enum Error {
 #[derive(Clone)]
 pub(crate) struct Reviewer {
     client: Client,
-    slots: Arc<Semaphore>,
+    tokens: Arc<Places>,
+    accesses: Arc<Places>,
     timeout: Duration,
     metrics: Arc<Metrics>,
 }
 
+/// Where reviews of one kind take place, and where they wait for it.
+struct Places {
+    /// One for each review that is on its way or waits.
+    admitted: Semaphore,
+    /// One for each review that is on its way.
+    free: Semaphore,
+}
+
+/// The right to ask for one review.
+struct Place<'a> {
+    _admitted: SemaphorePermit<'a>,
+    _taken: SemaphorePermit<'a>,
+}
+
+impl Places {
+    fn new(most_at_once: usize) -> Self {
+        let semaphore = |permits: usize| Semaphore::new(permits.min(Semaphore::MAX_PERMITS));
+        let admitted = most_at_once.saturating_mul(WAITING_PER_PLACE + 1);
+        Self { admitted: semaphore(admitted), free: semaphore(most_at_once) }
+    }
+
+    /// Waits for a place, first come, first served.
+    async fn take(&self, deadline: Instant) -> Result<Place<'_>, Error> {
+        let admitted = self.admitted.try_acquire().map_err(|_| Error::Busy)?;
+        match tokio::time::timeout_at(deadline, self.free.acquire()).await {
+            Ok(Ok(taken)) => Ok(Place { _admitted: admitted, _taken: taken }),
+            Ok(Err(_)) | Err(_) => Err(Error::Busy),
+        }
+    }
+}
+
 impl Reviewer {
+    /// A reviewer that asks for `most_at_once` reviews of each kind. One takes no longer than `timeout`, its wait for a
+    /// place included.
     pub(crate) fn new(client: Client, most_at_once: usize, timeout: Duration, metrics: Arc<Metrics>) -> Self {
-        Self { client, slots: Arc::new(Semaphore::new(most_at_once)), timeout, metrics }
+        let places = || Arc::new(Places::new(most_at_once));
+        Self { client, tokens: places(), accesses: places(), timeout, metrics }
     }
 
     /// Creates a review and gives it back with its status.
@@ -46,7 +89,7 @@ impl Reviewer {
     where
         K: kube::Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
     {
-        let outcome = self.ask(review).await;
+        let outcome = self.ask(kind, review).await;
         self.metrics.review(kind, outcome.is_ok());
         if let Err(error) = &outcome {
             tracing::warn!(kind = kind.as_str(), %error, "no review");
@@ -54,18 +97,113 @@ impl Reviewer {
         outcome
     }
 
-    async fn ask<K>(&self, review: &K) -> Result<K, Error>
+    async fn ask<K>(&self, kind: ReviewKind, review: &K) -> Result<K, Error>
     where
         K: kube::Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
     {
-        let _slot = self.slots.try_acquire().map_err(|_| Error::Busy)?;
+        let places = match kind {
+            ReviewKind::Token => &self.tokens,
+            ReviewKind::Access => &self.accesses,
+        };
+        let deadline = Instant::now() + self.timeout;
+        let _place = places.take(deadline).await?;
         let api: Api<K> = Api::all(self.client.clone());
         let params = PostParams::default();
         let answer = api.create(&params, review);
-        match tokio::time::timeout(self.timeout, answer).await {
+        match tokio::time::timeout_at(deadline, answer).await {
             Ok(Ok(review)) => Ok(review),
             Ok(Err(error)) => Err(Error::Failed(Arc::new(error))),
             Err(_) => Err(Error::TimedOut),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use bytes::Bytes;
+    use futures::FutureExt as _;
+    use http::{Request, Response};
+    use http_body_util::{BodyExt as _, Full};
+    use k8s_openapi::api::authentication::v1::TokenReview;
+    use k8s_openapi::api::authorization::v1::SubjectAccessReview;
+    use kube::client::Body;
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    /// An API server that answers a TokenReview for each permit of `answers`, and every other review at once.
+    fn reviewer(most_at_once: usize, answers: &Arc<Semaphore>) -> Reviewer {
+        let answers = answers.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let answers = answers.clone();
+            async move {
+                if request.uri().path().ends_with("/tokenreviews") {
+                    answers.acquire().await.unwrap().forget();
+                }
+                let review = request.into_body().collect().await.unwrap().to_bytes();
+                Ok::<_, Infallible>(Response::new(Full::<Bytes>::new(review)))
+            }
+        });
+        Reviewer::new(Client::new(service, "default"), most_at_once, TIMEOUT, Arc::new(Metrics::new()))
+    }
+
+    async fn review_token(reviewer: &Reviewer) -> Result<TokenReview, Error> {
+        reviewer.create(ReviewKind::Token, &TokenReview::default()).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_tokens_never_keeps_a_known_user_waiting() {
+        let reviewer = reviewer(1, &Arc::new(Semaphore::new(0)));
+        let mut flood = futures::future::join_all((0..100).map(|_| review_token(&reviewer))).boxed();
+        assert!((&mut flood).now_or_never().is_none());
+        let asked = Instant::now();
+        let access = SubjectAccessReview::default();
+        assert!(reviewer.create(ReviewKind::Access, &access).await.is_ok());
+        assert_eq!(asked.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_review_waits_until_a_place_is_free() {
+        let answers = Arc::new(Semaphore::new(0));
+        let reviewer = reviewer(1, &answers);
+        let mut first = review_token(&reviewer).boxed();
+        let mut second = review_token(&reviewer).boxed();
+        assert!((&mut first).now_or_never().is_none() && (&mut second).now_or_never().is_none());
+        answers.add_permits(2);
+        assert!(first.await.is_ok());
+        assert!(second.await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_review_that_finds_no_place_in_time_is_refused() {
+        let reviewer = reviewer(1, &Arc::new(Semaphore::new(1)));
+        let began = Instant::now();
+        let place = reviewer.tokens.take(began + TIMEOUT).await.unwrap();
+        let refused = review_token(&reviewer).await;
+        assert!(matches!(refused, Err(Error::Busy)), "{refused:?}");
+        // Timers are rounded up to a millisecond.
+        assert!((TIMEOUT..TIMEOUT + Duration::from_millis(2)).contains(&began.elapsed()));
+        drop(place);
+        assert!(review_token(&reviewer).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_reviews_than_may_wait_are_refused_at_once() {
+        let reviewer = reviewer(2, &Arc::new(Semaphore::new(0)));
+        let mut admitted: Vec<_> =
+            (0..2 * (WAITING_PER_PLACE + 1)).map(|_| review_token(&reviewer).boxed()).collect();
+        assert!(admitted.iter_mut().all(|review| review.now_or_never().is_none()));
+        assert!(matches!(review_token(&reviewer).now_or_never(), Some(Err(Error::Busy))));
+        drop(admitted.pop());
+        assert!(review_token(&reviewer).now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn no_number_of_places_is_too_large() {
+        assert!(Places::new(usize::MAX).take(Instant::now() + TIMEOUT).await.is_ok());
+        assert!(matches!(Places::new(0).take(Instant::now() + TIMEOUT).await, Err(Error::Busy)));
     }
 }
