@@ -47,10 +47,7 @@ impl Action {
 }
 
 /// The areas that exist, for people who look for one.
-const AREAS: &str = "POST exec, GET/PUT/DELETE files/{path}, POST files:mkdir, files:move, files:copy, \
-                     files:batchRead, files:batchWrite, files:archive";
-/// Actions on files that only read, though they are sent with POST because their arguments need a body.
-const READING_ACTIONS: [&str; 1] = ["batchRead"];
+const AREAS: &str = "POST exec, GET/PUT/DELETE files/{path}, POST files:mkdir, POST files:move";
 /// Longest DNS label, which the names of namespaces and of workspaces are.
 const LABEL_LEN: usize = 63;
 
@@ -91,12 +88,11 @@ fn action(method: &Method, area: &str) -> Result<Action, Refusal> {
             _ => Err(wrong_method(method, "files/{path}", "GET, HEAD, PUT or DELETE")),
         };
     }
-    if let Some(verb) = area.strip_prefix(route::FILES).and_then(|rest| rest.strip_prefix(':')) {
-        return match *method {
-            Method::GET | Method::HEAD => Ok(Action::ReadFiles),
-            Method::POST if READING_ACTIONS.contains(&verb) => Ok(Action::ReadFiles),
-            Method::POST | Method::PUT | Method::PATCH | Method::DELETE => Ok(Action::WriteFiles),
-            _ => Err(wrong_method(method, area, "POST")),
+    if area == route::MKDIR || area == route::MOVE {
+        return if method == Method::POST {
+            Ok(Action::WriteFiles)
+        } else {
+            Err(wrong_method(method, area, "POST"))
         };
     }
     let detail = if area.is_empty() {
@@ -170,9 +166,6 @@ mod tests {
             (Method::DELETE, "files/a", Action::WriteFiles),
             (Method::POST, "files:mkdir", Action::WriteFiles),
             (Method::POST, "files:move", Action::WriteFiles),
-            (Method::POST, "files:batchRead", Action::ReadFiles),
-            (Method::GET, "files:archive", Action::ReadFiles),
-            (Method::POST, "files:archive", Action::WriteFiles),
         ] {
             assert_eq!(action_of(method.clone(), area), Ok(action), "{method} {area}");
         }
@@ -189,7 +182,21 @@ mod tests {
     }
 
     #[test]
+    fn actions_on_files_that_no_runner_serves_go_no_further() {
+        for area in
+            ["files:copy", "files:batchRead", "files:archive", "files:", "files:mkdir/x", "files:Move"]
+        {
+            assert_eq!(action_of(Method::POST, area), Err(404), "{area}");
+            let refusal = parse(&Method::POST, &format!("{BASE}/{area}")).unwrap_err();
+            assert!(refusal.problem().is(ProblemCode::RouteNotFound), "{area}");
+            assert!(refusal.problem().detail.ends_with(AREAS), "{}", refusal.problem().detail);
+        }
+        assert!(!AREAS.contains("copy") && !AREAS.contains("batch") && !AREAS.contains("archive"));
+    }
+
+    #[test]
     fn a_method_that_a_route_does_not_take_is_refused() {
+        assert_eq!(action_of(Method::GET, "files:mkdir"), Err(405));
         assert_eq!(action_of(Method::GET, "exec"), Err(405));
         assert_eq!(action_of(Method::TRACE, "files/x"), Err(405));
     }
