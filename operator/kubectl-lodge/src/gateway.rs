@@ -15,6 +15,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::ListParams;
+use kube::client::UpgradeConnectionError;
 use kube::{Api, Client, ResourceExt as _};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -25,7 +26,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use vm_api::{Problem, problem};
+use vm_api::{Problem, ProblemCode, problem};
 
 use crate::args::ClusterArgs;
 use crate::cluster::{Cluster, api_error, is_ready};
@@ -155,10 +156,12 @@ impl Gateway {
             .get(http::header::CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(problem::MEDIA_TYPE.as_bytes()));
         match serde_json::from_slice::<Problem>(&body) {
-            // The gateway says so only of requests that were not carried out.
+            // The gateway says so only of requests that were not carried out. A VM that does not boot does not come
+            // with time: whoever waits needs to know why.
             Ok(problem)
                 if parts.status == StatusCode::SERVICE_UNAVAILABLE
-                    && parts.headers.contains_key(http::header::RETRY_AFTER) =>
+                    && parts.headers.contains_key(http::header::RETRY_AFTER)
+                    && !problem.is(ProblemCode::BootFailed) =>
             {
                 Ok(Answer::NotYet(problem))
             }
@@ -198,12 +201,8 @@ impl Endpoint {
             }
             Self::Pod { client, namespace, name } => {
                 let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-                let mut forward = pods.portforward(name, &[POD_PORT]).await.map_err(|error| {
-                    api_error(
-                        error,
-                        &format!("forward a port to pods in namespace {namespace} (create pods/portforward)"),
-                    )
-                })?;
+                let forward = pods.portforward(name, &[POD_PORT]).await;
+                let mut forward = forward.map_err(|error| forward_error(error, namespace))?;
                 let stream = forward.take_stream(POD_PORT);
                 Ok(Box::new(stream.ok_or_else(|| unreachable("the port-forward has no stream".to_owned()))?))
             }
@@ -235,13 +234,30 @@ async fn config_map(client: &Client, lodge: &str) -> Result<ConfigMap, Error> {
 async fn find_pod(client: Client, lodge: &str) -> Result<Endpoint, Error> {
     let api: Api<Pod> = Api::namespaced(client.clone(), lodge);
     let pods = api.list(&ListParams::default().labels(POD_SELECTOR)).await.map_err(|error| {
-        api_error(
-            error,
-            &format!("list pods in namespace {lodge} to reach the gateway (give it an address: chart value gateway.address)"),
-        )
+        api_error(error, &format!("list pods in namespace {lodge}; {}", forward_permissions(lodge)))
     })?;
     let ready = pods.items.into_iter().find(is_ready).ok_or_else(|| Error::NoGatewayPod(lodge.to_owned()))?;
     Ok(Endpoint::Pod { client, namespace: lodge.to_owned(), name: ready.name_any() })
+}
+
+/// What a port-forward needs, and how to do without.
+fn forward_permissions(lodge: &str) -> String {
+    // An upgrade of a GET, for which newer API servers ask for create.
+    format!(
+        "to reach the gateway by port-forward you need `list pods`, and `get` and `create pods/portforward`, in namespace \
+         {lodge} (or let an administrator give it an address: chart value gateway.address)"
+    )
+}
+
+/// Puts the failure of a port-forward into words. A refused upgrade has a status and no document.
+fn forward_error(error: kube::Error, lodge: &str) -> Error {
+    let doing = format!("forward a port to pods in namespace {lodge}; {}", forward_permissions(lodge));
+    match error {
+        kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(StatusCode::FORBIDDEN)) => {
+            Error::Api(format!("you may not {doing}"))
+        }
+        other => api_error(other, &doing),
+    }
 }
 
 /// Reads `https://HOST[:PORT]` or `HOST[:PORT]`.
@@ -350,6 +366,17 @@ mod tests {
     fn an_address_that_would_send_the_token_elsewhere_is_refused() {
         for address in ["http://lodge.example.com", "https://x/path", "https://", "", "https://x?y"] {
             assert!(parse_address(address).is_err(), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_refused_port_forward_names_every_permission_that_it_needs() {
+        let refused = UpgradeConnectionError::ProtocolSwitch(StatusCode::FORBIDDEN);
+        let error = forward_error(kube::Error::UpgradeConnection(refused), "lodge-system").to_string();
+        for part in
+            ["you may not", "`list pods`", "`get` and `create pods/portforward`", "namespace lodge-system"]
+        {
+            assert!(error.contains(part), "{part}: {error}");
         }
     }
 

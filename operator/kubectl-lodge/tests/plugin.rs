@@ -100,6 +100,14 @@ async fn a_workspace_that_is_not_there_yet_is_waited_for() {
 }
 
 #[tokio::test]
+async fn a_vm_that_does_not_boot_is_reported_and_not_waited_for() {
+    let world = World::new(|_| refused(ProblemCode::BootFailed, "the VM does not boot: no memory")).await;
+    let outcome = world.run(&["exec", "ada", "--", "true"]).await;
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (125, "error: the VM does not boot: no memory\n"));
+    assert_eq!(world.seen().len(), 1);
+}
+
+#[tokio::test]
 async fn a_cluster_without_lodge_is_told_from_one_whose_operator_does_not_run() {
     let world = World::new(|_| exited(0, "")).await;
     world.objects.lock().unwrap().clear();
