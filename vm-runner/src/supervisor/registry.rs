@@ -153,7 +153,8 @@ impl Registry {
                 Some(Entry::Unbound { epoch }) if *epoch == known => entries.remove(uid),
                 None => return Ok(()),
                 Some(Entry::Unbound { .. } | Entry::Bound { .. }) => {
-                    let detail = format!("the workspace {uid} was bound anew while it was being deleted; try again");
+                    let detail =
+                        format!("the workspace {uid} was bound anew while it was being deleted; try again");
                     return Err(Problem::new(ProblemCode::WorkspaceNotBound, detail));
                 }
             };

@@ -96,6 +96,8 @@ pub(crate) fn boot(
 fn mount_devices(kernel: &Kernel) -> VfsResult<()> {
     let namespace = kernel.namespace();
     namespace.mount(&VPath::try_from("/dev")?, kernel.devfs(), MountFlags::empty())?;
+    namespace.mount(&VPath::try_from("/dev/pts")?, kernel.devpts(), MountFlags::empty())?;
+    namespace.mount(&VPath::try_from("/dev/shm")?, root::shared_memory(), MountFlags::empty())?;
     namespace.mount(&VPath::try_from("/proc")?, kernel.procfs(), MountFlags::empty())
 }
 

@@ -4,7 +4,8 @@
 //!   /        overlay of   tmpfs (what the workspace writes)
 //!                         image of the workspace: /etc/passwd, /etc/hostname, …
 //!                         image of the software: /opt/agentos/pkgs, /opt/agentos/bin, /usr, …
-//!   /dev     devfs        /proc   procfs        spec.mounts: tmpfs, or an image of files
+//!   /dev     devfs, /dev/pts devpts, /dev/shm tmpfs        /proc   procfs
+//!   spec.mounts: tmpfs, or an image of files
 //! ```
 //! The image of the software is the same for all workspaces that choose the same packages, and is built before a
 //! workspace is known where that can be guessed.
@@ -25,6 +26,10 @@ use super::etc;
 
 /// Names and inodes that a tmpfs of `spec.mounts` may have per MiB.
 const MOUNT_INODES_PER_MIB: u64 = 256;
+/// Most bytes in `/dev/shm`, as container runtimes have it.
+const SHARED_MEMORY_BYTES: u64 = 64 << 20;
+/// Most names and inodes there.
+const SHARED_MEMORY_INODES: u64 = 16 << 10;
 
 /// Why there is no root.
 #[derive(Debug, thiserror::Error)]
@@ -172,6 +177,17 @@ fn files_image(files: &FilesMount) -> Result<Image, Error> {
         place_file(&mut builder, &format!("/{}", entry.path), entry.mode, entry.content_base64.0.clone())?;
     }
     Ok(builder.build())
+}
+
+/// `/dev/shm`, which everybody may write.
+pub(crate) fn shared_memory() -> Arc<dyn FileSystem> {
+    Tmpfs::new(TmpfsOptions {
+        max_bytes: SHARED_MEMORY_BYTES,
+        max_inodes: SHARED_MEMORY_INODES,
+        root_mode: Mode::new(0o1777),
+        root_owner: Owner::ROOT,
+        clock: clock(),
+    })
 }
 
 /// The host's time, for time stamps.

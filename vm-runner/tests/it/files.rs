@@ -164,7 +164,8 @@ async fn the_machine_has_what_programs_expect_of_one() {
     let runner = Runner::start().await;
     let workspace = runner.workspace("ada").await;
     let script = "cat /etc/hostname; grep agent /etc/passwd | cut -d: -f6; test -x /bin/sh && test -x /usr/bin/env && echo links; \
-                  printf '#!/usr/bin/env sh\\necho script\\n' > s; chmod +x s; ./s; echo x > /tmp/t && cat /tmp/t; echo y > /dev/null && echo null";
+                  printf '#!/usr/bin/env sh\\necho script\\n' > s; chmod +x s; ./s; echo x > /tmp/t && cat /tmp/t; echo y > /dev/null && echo null; \
+                  echo z > /dev/shm/z && cat /dev/shm/z";
     let response = workspace.sh(script).await;
-    assert_eq!(response.stdout, "ada\n/home/agent\nlinks\nscript\nx\nnull\n", "{}", response.stderr);
+    assert_eq!(response.stdout, "ada\n/home/agent\nlinks\nscript\nx\nnull\nz\n", "{}", response.stderr);
 }
