@@ -11,9 +11,12 @@ bin=$local_dir/bin
 times=$logs/times.tsv
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/lodge
 state=$local_dir/cluster
+# Sockets below the state have paths of at most 108 bytes: in a deep clone the state lives elsewhere, and is linked.
+[ ${#state} -le 70 ] || state=/var/lib/lodge-clusters/$(printf %s "$root" | sha256sum | cut -c 1-12)
 PATH="$bin:$PATH"
 set +a
 mkdir -p "$logs" "$bin" "$cache"
+[ "$state" = "$local_dir/cluster" ] || ln -sfn "$state" "$local_dir/cluster"
 
 say() { printf '%s\n' "$*"; }
 fail() { printf 'lodge: %s\n' "$*" >&2; exit 1; }
