@@ -96,7 +96,8 @@ pub use status::*;
     ),
 ]))]
 pub struct WorkspaceSpec {
-    /// Software that the guest finds in its path, in layers: later items win. Default: the package common.
+    /// Software that the guest finds in its path; where two items offer the same command, the first wins. Default: the
+    /// package common.
     #[schemars(transform = list_map("name", 32))]
     pub software: Vec<SoftwareRef>,
     /// Whether the VM shall run. Auto: it wakes on the first action and sleeps when idle. Awake: it always runs. Asleep: it
