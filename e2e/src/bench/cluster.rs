@@ -11,8 +11,7 @@ use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, pin_mut};
 use kube::{
     Api,
-    api::{DeleteParams, Patch, PatchParams},
-    runtime::{WatchStreamExt, watcher},
+    api::{DeleteParams, ListParams, Patch, PatchParams, WatchEvent, WatchParams},
 };
 use lodge_crds::Workspace;
 use std::{
@@ -65,15 +64,16 @@ async fn apply(api: &Api<Workspace>, name: &str) -> Result<()> {
 
 /// From sending the apply to the watch event that says Ready.
 async fn apply_to_ready(api: &Api<Workspace>, name: &str) -> Result<Duration> {
-    let filter = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let stream = watcher(api.clone(), filter).default_backoff();
+    let only = format!("metadata.name={name}");
+    let before = api.list(&ListParams::default().fields(&only)).await?;
+    let version = before.metadata.resource_version.context("a list has a resource version")?;
+    let stream = api.watch(&WatchParams::default().fields(&only), &version).await?; // open once this returns
     pin_mut!(stream);
-    stream.next().await.context("the watch ended")??; // the watch is open: its first list is empty
     let start = Instant::now();
     apply(api, name).await?;
     let is_ready = async {
         while let Some(event) = stream.next().await {
-            if let watcher::Event::Apply(workspace) | watcher::Event::InitApply(workspace) = event?
+            if let WatchEvent::Added(workspace) | WatchEvent::Modified(workspace) = event?
                 && is_ready(&workspace)
             {
                 return Ok(start.elapsed());
