@@ -10,6 +10,7 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 
 /// Why a request was not done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
     /// A URI for the kind of problem.
@@ -35,6 +36,12 @@ pub struct Problem {
     /// Part of the specification or of the request that is wrong, such as `spec.software[1].name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+    /// The guest path that this is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Its percent-encoded bytes; present only where `path` is not the exact name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_encoded: Option<String>,
 }
 
 impl Problem {
@@ -51,6 +58,8 @@ impl Problem {
             limit: None,
             errno: None,
             field: None,
+            path: None,
+            path_encoded: None,
         }
     }
 
@@ -72,6 +81,17 @@ impl Problem {
     #[must_use]
     pub fn with_field(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
+        self
+    }
+
+    /// Names the guest path, without loss.
+    #[must_use]
+    pub fn with_path(mut self, path: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(path);
+        if matches!(text, std::borrow::Cow::Owned(_)) {
+            self.path_encoded = Some(crate::route::encode_guest_path(path));
+        }
+        self.path = Some(text.into_owned());
         self
     }
 
@@ -111,11 +131,11 @@ impl std::fmt::Display for Problem {
 impl std::error::Error for Problem {}
 
 macro_rules! problem_codes {
-    ($($(#[$doc:meta])* $name:ident = $text:literal, $status:literal, $title:literal;)*) => {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal, $status:literal, $title:literal $(, $way_out:literal)?;)*) => {
         /// The kinds of problem.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
-        pub enum ProblemCode { $($(#[$doc])* $name,)* }
+        pub enum ProblemCode { $($(#[doc = $doc])+ $name,)* }
 
         impl ProblemCode {
             /// Every code.
@@ -138,6 +158,18 @@ macro_rules! problem_codes {
             pub fn title(self) -> &'static str {
                 match self { $(Self::$name => $title,)* }
             }
+
+            /// What it means, in a sentence.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)* }
+            }
+
+            /// What to do about it, in a sentence.
+            #[must_use]
+            pub fn way_out(self) -> &'static str {
+                match self { $(Self::$name => concat!($($way_out)?),)* }
+            }
         }
     };
 }
@@ -145,132 +177,199 @@ macro_rules! problem_codes {
 problem_codes! {
     // The request itself.
     /// The body is not JSON.
-    MalformedJson = "malformed-json", 400, "Malformed JSON";
+    MalformedJson = "malformed-json", 400, "Malformed JSON",
+        "Send a JSON document; the detail gives line and column.";
     /// The body is JSON, and a field is wrong.
-    InvalidRequest = "invalid-request", 400, "Invalid request";
+    InvalidRequest = "invalid-request", 400, "Invalid request",
+        "Correct the field that the detail names; `/openapi.json` has the schema.";
     /// A query parameter is wrong.
-    InvalidQuery = "invalid-query", 400, "Invalid query parameter";
+    InvalidQuery = "invalid-query", 400, "Invalid query parameter",
+        "Correct the parameter in `field`.";
     /// A path cannot be a path in the VM.
-    InvalidPath = "invalid-path", 400, "Invalid path";
+    InvalidPath = "invalid-path", 400, "Invalid path",
+        "Send an absolute path without NUL; percent-encode other bytes.";
     /// An environment variable cannot be one.
-    InvalidEnv = "invalid-env", 400, "Invalid environment variable";
+    InvalidEnv = "invalid-env", 400, "Invalid environment variable",
+        "Use names without `=` and NUL.";
     /// The configuration of a workspace cannot be used.
-    InvalidConfig = "invalid-config", 422, "Invalid workspace configuration";
+    InvalidConfig = "invalid-config", 422, "Invalid workspace configuration",
+        "Correct the part of the specification in `field`.";
     /// A body of this type is not understood.
-    UnsupportedMediaType = "unsupported-media-type", 415, "Unsupported media type";
+    UnsupportedMediaType = "unsupported-media-type", 415, "Unsupported media type",
+        "Send the media type that the detail names.";
     /// The body is larger than this route takes.
-    BodyTooLarge = "body-too-large", 413, "Request body too large";
+    BodyTooLarge = "body-too-large", 413, "Request body too large",
+        "Send less at once, or raise the limit in `limit`.";
     /// The body ended early.
-    BodyIncomplete = "body-incomplete", 400, "Request body incomplete";
+    BodyIncomplete = "body-incomplete", 400, "Request body incomplete",
+        "Send the request again.";
     /// The range is outside of the file.
-    RangeNotSatisfiable = "range-not-satisfiable", 416, "Range not satisfiable";
+    RangeNotSatisfiable = "range-not-satisfiable", 416, "Range not satisfiable",
+        "Ask for a range inside the size that `Content-Range` tells.";
     /// There is no such route.
-    RouteNotFound = "route-not-found", 404, "No such route";
+    RouteNotFound = "route-not-found", 404, "No such route",
+        "Compare with the routes in `/openapi.json`.";
     /// The route has no such method.
-    MethodNotAllowed = "method-not-allowed", 405, "Method not allowed";
+    MethodNotAllowed = "method-not-allowed", 405, "Method not allowed",
+        "Use a method of the `Allow` header.";
     /// The file is not the one that `If-Match` names.
-    PreconditionFailed = "precondition-failed", 412, "Precondition failed";
+    PreconditionFailed = "precondition-failed", 412, "Precondition failed",
+        "Read the file again and repeat with its new entity tag.";
 
     // Who asks.
     /// Nobody known asks.
-    Unauthenticated = "unauthenticated", 401, "Not authenticated";
+    Unauthenticated = "unauthenticated", 401, "Not authenticated",
+        "Send a valid token or client certificate.";
     /// Somebody asks who may not.
-    Forbidden = "forbidden", 403, "Forbidden";
+    Forbidden = "forbidden", 403, "Forbidden",
+        "Ask for the role that the detail names.";
     /// The cluster cannot be asked who this is.
-    AuthenticationUnavailable = "authentication-unavailable", 503, "Authentication unavailable";
+    AuthenticationUnavailable = "authentication-unavailable", 503, "Authentication unavailable",
+        "Try again after `Retry-After`.";
     /// The cluster cannot be asked whether this is allowed.
-    AuthorizationUnavailable = "authorization-unavailable", 503, "Authorization unavailable";
+    AuthorizationUnavailable = "authorization-unavailable", 503, "Authorization unavailable",
+        "Try again after `Retry-After`.";
 
     // The workspace and its runner.
     /// There is no such workspace.
-    WorkspaceNotFound = "workspace-not-found", 404, "Workspace not found";
+    WorkspaceNotFound = "workspace-not-found", 404, "Workspace not found",
+        "Check namespace and name; create the workspace.";
     /// The workspace is known, and its runner is not or was not told about it yet.
-    WorkspaceNotBound = "workspace-not-bound", 503, "Workspace not bound";
+    WorkspaceNotBound = "workspace-not-bound", 503, "Workspace not bound",
+        "Try again after `Retry-After`; the operator binds it to a runner.";
     /// The workspace sleeps because its specification says so.
-    WorkspaceAsleep = "workspace-asleep", 409, "Workspace asleep";
+    WorkspaceAsleep = "workspace-asleep", 409, "Workspace asleep",
+        "Set `spec.power` to `Auto` or `Awake`.";
     /// The workspace is being deleted.
-    WorkspaceDeleting = "workspace-deleting", 409, "Workspace being deleted";
+    WorkspaceDeleting = "workspace-deleting", 409, "Workspace being deleted",
+        "Wait until it is gone, then create it anew.";
     /// The workspace belongs to another runner by now.
-    StaleEpoch = "stale-epoch", 409, "Stale epoch";
+    StaleEpoch = "stale-epoch", 409, "Stale epoch",
+        "Ask the gateway again; it knows the new runner.";
     /// A package of `spec.software` does not exist here.
-    SoftwareUnknown = "software-unknown", 422, "Unknown software";
+    SoftwareUnknown = "software-unknown", 422, "Unknown software",
+        "Choose packages that `GET /v1/software` lists.";
     /// The VM could not be started.
-    BootFailed = "boot-failed", 503, "VM could not be started";
+    BootFailed = "boot-failed", 503, "VM could not be started",
+        "Read the detail; if it names no cause of yours, read the runner's log.";
     /// The VM did not start in time.
-    BootTimeout = "boot-timeout", 504, "VM did not start in time";
+    BootTimeout = "boot-timeout", 504, "VM did not start in time",
+        "Try again; if it stays, look at the runner's load.";
     /// The VM ended while it worked on the request.
-    VmDied = "vm-died", 502, "VM ended";
+    VmDied = "vm-died", 502, "VM ended",
+        "Check whether the request was done, then repeat it; the VM boots again.";
     /// The vm process was told its configuration already.
-    AlreadyBooted = "already-booted", 409, "VM already booted";
+    AlreadyBooted = "already-booted", 409, "VM already booted",
+        "Nothing to do; only a supervisor sees it.";
     /// The runner cannot be reached.
-    RunnerUnreachable = "runner-unreachable", 503, "Runner unreachable";
+    RunnerUnreachable = "runner-unreachable", 503, "Runner unreachable",
+        "Try again after `Retry-After`; look at the runner's pod if it stays.";
     /// The server is stopping.
-    ShuttingDown = "shutting-down", 503, "Shutting down";
+    ShuttingDown = "shutting-down", 503, "Shutting down",
+        "Try again after `Retry-After`.";
 
     // Commands.
     /// There is no such command.
-    CommandNotFound = "command-not-found", 404, "Command not found";
+    CommandNotFound = "command-not-found", 404, "Command not found",
+        "Check the name and `PATH`; add the package to `spec.software`.";
     /// The file cannot be run.
-    CommandNotExecutable = "command-not-executable", 422, "Command not executable";
+    CommandNotExecutable = "command-not-executable", 422, "Command not executable",
+        "Set its execute bit, or name its interpreter.";
     /// There is no such account in the VM.
-    UserUnknown = "user-unknown", 422, "Unknown user";
+    UserUnknown = "user-unknown", 422, "Unknown user",
+        "Use `root` or the name in `spec.user.name`.";
     /// The working directory cannot be entered.
-    InvalidCwd = "invalid-cwd", 422, "Working directory not usable";
+    InvalidCwd = "invalid-cwd", 422, "Working directory not usable",
+        "Name a directory that exists and that the user may enter.";
 
     // Files.
     /// There is no such file.
-    PathNotFound = "path-not-found", 404, "Path not found";
+    PathNotFound = "path-not-found", 404, "Path not found",
+        "Check the path; `?list` of its parent shows what is there.";
     /// There is such a file already.
-    PathExists = "path-exists", 409, "Path exists";
+    PathExists = "path-exists", 409, "Path exists",
+        "Choose another path, or ask to overwrite.";
     /// A directory was needed.
-    NotADirectory = "not-a-directory", 409, "Not a directory";
+    NotADirectory = "not-a-directory", 409, "Not a directory",
+        "Name a directory.";
     /// A file was needed.
-    IsADirectory = "is-a-directory", 409, "Is a directory";
+    IsADirectory = "is-a-directory", 409, "Is a directory",
+        "Name a file; `?list` lists a directory.";
     /// The directory has entries.
-    DirectoryNotEmpty = "directory-not-empty", 409, "Directory not empty";
+    DirectoryNotEmpty = "directory-not-empty", 409, "Directory not empty",
+        "Delete with `?recursive`.";
     /// The workspace's user may not.
-    PermissionDenied = "permission-denied", 403, "Permission denied";
+    PermissionDenied = "permission-denied", 403, "Permission denied",
+        "Change mode or owner of the file, as root if need be.";
     /// The file system cannot be written.
-    ReadOnlyFileSystem = "read-only-file-system", 403, "Read-only file system";
+    ReadOnlyFileSystem = "read-only-file-system", 403, "Read-only file system",
+        "Write elsewhere, or mount it writable in `spec.mounts`.";
     /// Too many symbolic links on the way.
-    TooManySymlinks = "too-many-symlinks", 400, "Too many symbolic links";
+    TooManySymlinks = "too-many-symlinks", 400, "Too many symbolic links",
+        "Remove the loop of symbolic links.";
     /// The path or a name in it is too long.
-    PathTooLong = "path-too-long", 400, "Path too long";
+    PathTooLong = "path-too-long", 400, "Path too long",
+        "Use shorter names.";
     /// A file cannot move to another file system.
-    CrossDevice = "cross-device", 409, "Different file systems";
+    CrossDevice = "cross-device", 409, "Different file systems",
+        "Copy, then delete.";
     /// The file is in use in a way that forbids this.
-    FileBusy = "file-busy", 409, "File busy";
-    /// Neither file nor directory.
-    UnsupportedFileType = "unsupported-file-type", 409, "Unsupported file type";
+    FileBusy = "file-busy", 409, "File busy",
+        "Choose another path, or unmount it in `spec.mounts`.";
+    /// Neither file nor directory, or a kind of file that this action cannot handle.
+    UnsupportedFileType = "unsupported-file-type", 409, "Unsupported file type",
+        "Name a regular file.";
+    /// The answer would hold more than this route gives at once.
+    ResponseTooLarge = "response-too-large", 413, "Response too large",
+        "Ask for less at once; read large files by themselves.";
+    /// The archive is not a tar archive that can be read here.
+    InvalidArchive = "invalid-archive", 422, "Invalid archive",
+        "Make the archive as the detail says; entries before the one it names are in place.";
+    /// Too many watches of files at once in this VM.
+    LimitWatches = "limit-watches", 429, "Too many watches",
+        "End watches that are not needed; one recursive watch replaces many.";
     /// Another failure of a file system; `errno` names it.
-    FileError = "file-error", 500, "File operation failed";
+    FileError = "file-error", 500, "File operation failed",
+        "Look up the error number in `errno`.";
 
     // Limits. `limit` names the field that raises it.
     /// No room for another process.
-    LimitProcesses = "limit-processes", 429, "Process limit reached";
+    LimitProcesses = "limit-processes", 429, "Process limit reached",
+        "End processes, or raise `limit`.";
     /// No room for another open file.
-    LimitOpenFiles = "limit-open-files", 429, "Open file limit reached";
+    LimitOpenFiles = "limit-open-files", 429, "Open file limit reached",
+        "Close files, or raise `limit`.";
     /// No room in memory.
-    LimitMemory = "limit-memory", 429, "Memory limit reached";
+    LimitMemory = "limit-memory", 429, "Memory limit reached",
+        "End processes, or raise `limit`.";
     /// No room in the file system.
-    LimitStorage = "limit-storage", 507, "Storage limit reached";
+    LimitStorage = "limit-storage", 507, "Storage limit reached",
+        "Delete files, or raise `limit`.";
     /// No room for another inode.
-    LimitInodes = "limit-inodes", 507, "Inode limit reached";
+    LimitInodes = "limit-inodes", 507, "Inode limit reached",
+        "Delete files, or raise `limit`.";
     /// Arguments and environment are too long together.
-    LimitArguments = "limit-arguments", 413, "Arguments too long";
+    LimitArguments = "limit-arguments", 413, "Arguments too long",
+        "Pass long input on standard input or in a file.";
     /// Too many requests at once for this workspace.
-    LimitWorkspaceRequests = "limit-workspace-requests", 429, "Too many requests at once for this workspace";
+    LimitWorkspaceRequests = "limit-workspace-requests", 429, "Too many requests at once for this workspace",
+        "Wait for answers before sending more.";
     /// Too many requests at once for this runner.
-    LimitRunnerRequests = "limit-runner-requests", 503, "Too many requests at once for this runner";
+    LimitRunnerRequests = "limit-runner-requests", 503, "Too many requests at once for this runner",
+        "Try again after `Retry-After`.";
     /// Too many workspaces at this runner.
-    LimitWorkspaces = "limit-workspaces", 503, "Too many workspaces at this runner";
+    LimitWorkspaces = "limit-workspaces", 503, "Too many workspaces at this runner",
+        "Raise `limit` or add a runner.";
     /// Too many requests at once or in a time for this user.
-    LimitUserRequests = "limit-user-requests", 429, "Too many requests of this user";
+    LimitUserRequests = "limit-user-requests", 429, "Too many requests of this user",
+        "Slow down; try again after `Retry-After`.";
     /// Too many connections.
-    LimitConnections = "limit-connections", 503, "Too many connections";
+    LimitConnections = "limit-connections", 503, "Too many connections",
+        "Reuse connections; try again after `Retry-After`.";
 
     /// A fault of ours; the detail says where and what to report.
-    Internal = "internal", 500, "Fault in Lodge";
+    Internal = "internal", 500, "Fault in Lodge",
+        "Report the detail and the request id.";
 }
 
 #[cfg(test)]
@@ -284,6 +383,26 @@ mod tests {
         codes.dedup();
         assert_eq!(codes.len(), ProblemCode::ALL.len());
         assert!(codes.iter().all(|code| code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')));
+    }
+
+    #[test]
+    fn every_code_says_what_it_means_and_the_way_out() {
+        for code in ProblemCode::ALL {
+            for text in [code.meaning(), code.way_out()] {
+                assert!(text.ends_with('.') && text.len() > 10, "{}: {text:?}", code.as_str());
+            }
+        }
+    }
+
+    #[test]
+    fn a_path_is_named_without_loss() {
+        let problem = Problem::new(ProblemCode::PathNotFound, "x").with_path(b"/a\xff");
+        assert_eq!(problem.path.as_deref(), Some("/a\u{fffd}"));
+        assert_eq!(problem.path_encoded.as_deref(), Some("/a%FF"));
+        assert_eq!(
+            Problem::new(ProblemCode::PathNotFound, "x").with_path("/ä".as_bytes()).path_encoded,
+            None
+        );
     }
 
     #[test]
