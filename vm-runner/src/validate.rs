@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use vm_api::{
     EnvVar, FileEntry, LimitsConfig, MountConfig, MountSource, Problem, ProblemCode, UserConfig,
-    WorkspaceConfig,
+    VolumeMount, WorkspaceConfig,
 };
 
 use crate::software::Catalog;
@@ -157,9 +157,24 @@ fn check_mounts(mounts: &[MountConfig]) -> Result<(), Problem> {
             }
             MountSource::Tmpfs(_) => {}
             MountSource::Files(files) => check_files(&files.entries, &format!("spec.mounts[{index}]"))?,
+            MountSource::Volume(volume) => check_volume(volume, &format!("spec.mounts[{index}].volume"))?,
         }
     }
     Ok(())
+}
+
+fn check_volume(volume: &VolumeMount, field: &str) -> Result<(), Problem> {
+    let VolumeMount { name, sub_path } = volume;
+    if name.is_empty() {
+        return Err(invalid(field, format!("{field}.name is empty")));
+    }
+    match sub_path {
+        None => Ok(()),
+        Some(path) if path.is_empty() || path.split('/').any(str::is_empty) => {
+            Err(invalid(field, format!("{field}.subPath {path:?} is not a relative path")))
+        }
+        Some(path) => check_path(&format!("/{path}"), &format!("{field}.subPath")),
+    }
 }
 
 fn check_files(entries: &[FileEntry], field: &str) -> Result<(), Problem> {
@@ -271,6 +286,17 @@ mod tests {
                 vec![FileEntry { path: path.to_owned(), mode: 0o644, content_base64: Base64::default() }];
             let source = MountSource::Files(FilesMount { entries });
             let mount = MountConfig { path: "/config".to_owned(), read_only: true, source };
+            let problem = problem(|config| config.mounts.push(mount));
+            assert!(problem.is(ProblemCode::InvalidConfig), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_folder_of_a_volume_never_leads_out_of_it() {
+        for path in ["../x", "/x", "", "a//b", "a/../../b", "."] {
+            let volume = VolumeMount { name: "v".to_owned(), sub_path: Some(path.to_owned()) };
+            let source = MountSource::Volume(volume);
+            let mount = MountConfig { path: "/data".to_owned(), read_only: true, source };
             let problem = problem(|config| config.mounts.push(mount));
             assert!(problem.is(ProblemCode::InvalidConfig), "{path}");
         }

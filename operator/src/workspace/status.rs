@@ -16,6 +16,9 @@ use vm_api::{Power, SleepReason, Usage, WorkspaceState};
 
 /// Sleeping: the VM ended by itself; the next action boots it again.
 const VM_DIED: &str = "VmDied";
+const ON_DEMAND: &str = "OnDemand";
+const MEMORY_PRESSURE: &str = "MemoryPressure";
+const MEMORY_LIMIT: &str = "MemoryLimit";
 /// The longest message of a condition.
 const MAX_MESSAGE_BYTES: usize = 4096;
 /// What is smaller is no change of usage worth a write.
@@ -210,6 +213,13 @@ fn sleeping(state: &WorkspaceState) -> (bool, &'static str, String) {
             (reason::POWER_ASLEEP, "spec.power is Asleep; set it to Auto to use the workspace")
         }
         Some(SleepReason::Idle) => (reason::IDLE, "idle for spec.idle.sleepAfter; the next action wakes it"),
+        Some(SleepReason::OnDemand) => (ON_DEMAND, "put to sleep on demand; the next action wakes it"),
+        Some(SleepReason::MemoryPressure) => {
+            (MEMORY_PRESSURE, "the runner was short of memory; the next action wakes it")
+        }
+        Some(SleepReason::MemoryLimit) => {
+            (MEMORY_LIMIT, "the VM went over spec.limits.memory; the next action boots it again")
+        }
         Some(SleepReason::VmDied) => (VM_DIED, "the VM ended by itself; the next action boots it again"),
         Some(SleepReason::BootFailed) => {
             (reason::BOOT_FAILED, "the VM doesn't boot; the next action tries again")
@@ -245,7 +255,9 @@ fn last_wake(wake: &vm_api::Wake) -> Option<Wake> {
     Some(Wake {
         at: Time(wake.at.parse().ok()?),
         cause: match wake.cause {
-            vm_api::WakeCause::Exec | vm_api::WakeCause::File => lodge_crds::WakeCause::Exec,
+            vm_api::WakeCause::Exec | vm_api::WakeCause::File | vm_api::WakeCause::OnDemand => {
+                lodge_crds::WakeCause::Exec
+            }
             vm_api::WakeCause::Preview => lodge_crds::WakeCause::Preview,
             vm_api::WakeCause::Cron => lodge_crds::WakeCause::Cron,
             vm_api::WakeCause::Session => lodge_crds::WakeCause::Session,

@@ -172,7 +172,7 @@ pub struct MountConfig {
     /// Whether the guest may not write.
     #[serde(default)]
     pub read_only: bool,
-    /// What is mounted; written as the field `tmpfs` or `files`.
+    /// What is mounted; written as the field `tmpfs`, `files` or `volume`.
     #[serde(flatten)]
     pub source: MountSource,
 }
@@ -185,6 +185,19 @@ pub enum MountSource {
     Tmpfs(TmpfsMount),
     /// The content of a ConfigMap or Secret.
     Files(FilesMount),
+    /// A volume of the runner.
+    Volume(VolumeMount),
+}
+
+/// A folder that the runner was given under a name (`vm-runner serve --volume NAME=PATH`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VolumeMount {
+    /// The name that the runner knows it by.
+    pub name: String,
+    /// A folder in it, relative and without `..`; absent means all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_path: Option<String>,
 }
 
 /// An empty file system in memory.
@@ -258,7 +271,7 @@ impl Default for LimitsConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct IdleConfig {
-    /// `spec.idle.sleepAfter`; absent means never.
+    /// `spec.idle.sleepAfter`; absent means never. Idle is: no request in flight, no process running, nobody attached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sleep_after_ms: Option<u64>,
 }

@@ -11,6 +11,7 @@ pub mod config;
 pub mod duration;
 pub mod exec;
 pub mod file;
+pub mod fsck;
 pub mod header;
 pub mod problem;
 pub mod route;
@@ -21,11 +22,12 @@ pub mod state;
 pub use bytes::Base64;
 pub use config::{
     EnvVar, FileEntry, FilesMount, IdleConfig, LimitsConfig, MountConfig, MountSource, PowerIntent,
-    SoftwareRef, StorageConfig, StorageType, TmpfsMount, UserConfig, WorkspaceConfig,
+    SoftwareRef, StorageConfig, StorageType, TmpfsMount, UserConfig, VolumeMount, WorkspaceConfig,
 };
 pub use duration::WireDuration;
 pub use exec::{ExecRequest, ExecResponse};
 pub use file::{DirEntry, FileStat, FileType, ListResponse, MkdirRequest, MoveRequest};
+pub use fsck::FsckResponse;
 pub use problem::{Problem, ProblemCode};
 pub use software::{SoftwareList, SoftwarePackage};
 pub use state::{

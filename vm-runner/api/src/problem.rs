@@ -240,6 +240,10 @@ problem_codes! {
     /// The workspace sleeps because its specification says so.
     WorkspaceAsleep = "workspace-asleep", 409, "Workspace asleep",
         "Set `spec.power` to `Auto` or `Awake`.";
+    /// The workspace cannot be put to sleep because its specification wants it awake.
+    WorkspaceKeptAwake = "workspace-kept-awake", 409, "Workspace kept awake";
+    /// The VM is being stopped; the request was not done, and the next one boots it again.
+    WorkspaceStopping = "workspace-stopping", 503, "Workspace going to sleep";
     /// The workspace is being deleted.
     WorkspaceDeleting = "workspace-deleting", 409, "Workspace being deleted",
         "Wait until it is gone, then create it anew.";
@@ -249,6 +253,20 @@ problem_codes! {
     /// A package of `spec.software` does not exist here.
     SoftwareUnknown = "software-unknown", 422, "Unknown software",
         "Choose packages that `GET /v1/software` lists.";
+    /// A volume of `spec.mounts` does not exist at this runner.
+    VolumeUnknown = "volume-unknown", 422, "Unknown volume";
+    /// Somebody else has the workspace's files open.
+    StorageBusy = "storage-busy", 503, "Files in use";
+    /// The workspace's files were written by a newer version.
+    StorageNewer = "storage-newer", 503, "Files of a newer version";
+    /// The workspace's files are damaged.
+    StorageCorrupt = "storage-corrupt", 503, "Files damaged";
+    /// The volume that the runner keeps files on is full.
+    StorageFull = "storage-full", 507, "Volume of the runner full";
+    /// The workspace's files cannot be reached.
+    StorageUnavailable = "storage-unavailable", 503, "Files not available";
+    /// The workspace keeps no files, so there is nothing to check.
+    StorageEphemeral = "storage-ephemeral", 409, "Nothing is kept";
     /// The VM could not be started.
     BootFailed = "boot-failed", 503, "VM could not be started",
         "Read the detail; if it names no cause of yours, read the runner's log.";

@@ -69,6 +69,24 @@ impl Workspace {
         format!("{}/{HEALTH}", self.base)
     }
 
+    /// Boots the VM.
+    #[must_use]
+    pub fn wake(&self) -> String {
+        format!("{}/{WAKE}", self.base)
+    }
+
+    /// Stops the VM.
+    #[must_use]
+    pub fn sleep(&self) -> String {
+        format!("{}/{SLEEP}", self.base)
+    }
+
+    /// Checks the kept files for consistency.
+    #[must_use]
+    pub fn fsck(&self) -> String {
+        format!("{}/{FSCK}", self.base)
+    }
+
     /// A file's content. `path` is absolute, or is taken as if it were.
     #[must_use]
     pub fn file(&self, path: &str) -> String {
@@ -104,6 +122,12 @@ impl Workspace {
 pub const EXEC: &str = "exec";
 /// Area of [`Workspace::health`].
 pub const HEALTH: &str = "health";
+/// Area of [`Workspace::wake`].
+pub const WAKE: &str = "wake";
+/// Area of [`Workspace::sleep`].
+pub const SLEEP: &str = "sleep";
+/// Area of [`Workspace::fsck`].
+pub const FSCK: &str = "files:fsck";
 /// Area of [`Workspace::file`].
 pub const FILES: &str = "files";
 /// Area of [`Workspace::mkdir`].

@@ -59,6 +59,12 @@ pub enum SleepReason {
     Requested,
     /// It was idle for `spec.idle.sleepAfter`.
     Idle,
+    /// Somebody asked for it with `POST sleep`; the next action boots it again.
+    OnDemand,
+    /// The runner was short of memory, and this workspace had been idle longest; the next action boots it again.
+    MemoryPressure,
+    /// Its VM used more memory than `spec.limits.memory` allows and was ended; the next action boots it again.
+    MemoryLimit,
     /// The VM ended by itself; the next action boots it again.
     VmDied,
     /// The VM could not be booted; the next action tries again.
@@ -106,6 +112,8 @@ pub enum WakeCause {
     Cron,
     /// A Session.
     Session,
+    /// `POST wake`.
+    OnDemand,
     /// `spec.power: Awake`.
     Spec,
 }

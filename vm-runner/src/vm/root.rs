@@ -38,6 +38,8 @@ pub(crate) enum Error {
     Path { path: String, source: vm_vfs::Error },
     #[error("the root: {0}")]
     Overlay(vm_vfs::Error),
+    #[error("there is no volume {0}")]
+    Volume(String),
 }
 
 impl From<Error> for Problem {
@@ -166,6 +168,7 @@ fn add_mount(namespace: &Namespace, mount: &MountConfig, config: &WorkspaceConfi
             clock: clock(),
         }),
         MountSource::Files(files) => files_image(files)?.into_file_system(),
+        MountSource::Volume(volume) => return Err(Error::Volume(volume.name.clone())),
     };
     let flags = if *read_only { MountFlags::READ_ONLY } else { MountFlags::empty() };
     namespace.mount(&path(at)?, file_system, flags).map_err(at_path(at))
