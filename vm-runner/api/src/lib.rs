@@ -9,12 +9,15 @@
 pub mod bytes;
 pub mod config;
 pub mod duration;
+pub mod event;
 pub mod exec;
 pub mod file;
 pub mod fsck;
 pub mod header;
 pub mod problem;
+pub mod process;
 pub mod route;
+pub mod shell;
 pub mod software;
 pub mod sse;
 pub mod state;
@@ -25,10 +28,16 @@ pub use config::{
     SoftwareRef, StorageConfig, StorageType, TmpfsMount, UserConfig, VolumeMount, WorkspaceConfig,
 };
 pub use duration::WireDuration;
+pub use event::VmEvent;
 pub use exec::{ExecRequest, ExecResponse};
 pub use file::{DirEntry, FileStat, FileType, ListResponse, MkdirRequest, MoveRequest};
 pub use fsck::FsckResponse;
 pub use problem::{Problem, ProblemCode};
+pub use process::{
+    KillRequest, OutputData, OutputMessage, OutputPage, OutputState, ProcessExit, ProcessInfo, ProcessList,
+    ProcessRequest, ProcessState, SignalName, StdinMode, StdinResponse,
+};
+pub use shell::{ResizeRequest, ShellControl, ShellInfo, ShellList, ShellMessage, ShellRequest};
 pub use software::{SoftwareList, SoftwarePackage};
 pub use state::{
     Health, Power, SleepReason, StorageState, Usage, Wake, WakeCause, WorkspaceChange, WorkspaceList,

@@ -241,9 +241,11 @@ problem_codes! {
     WorkspaceAsleep = "workspace-asleep", 409, "Workspace asleep",
         "Set `spec.power` to `Auto` or `Awake`.";
     /// The workspace cannot be put to sleep because its specification wants it awake.
-    WorkspaceKeptAwake = "workspace-kept-awake", 409, "Workspace kept awake";
+    WorkspaceKeptAwake = "workspace-kept-awake", 409, "Workspace kept awake",
+        "Set spec.power to Auto or Asleep.";
     /// The VM is being stopped; the request was not done, and the next one boots it again.
-    WorkspaceStopping = "workspace-stopping", 503, "Workspace going to sleep";
+    WorkspaceStopping = "workspace-stopping", 503, "Workspace going to sleep",
+        "Send the request again; it boots the VM.";
     /// The workspace is being deleted.
     WorkspaceDeleting = "workspace-deleting", 409, "Workspace being deleted",
         "Wait until it is gone, then create it anew.";
@@ -254,19 +256,26 @@ problem_codes! {
     SoftwareUnknown = "software-unknown", 422, "Unknown software",
         "Choose packages that `GET /v1/software` lists.";
     /// A volume of `spec.mounts` does not exist at this runner.
-    VolumeUnknown = "volume-unknown", 422, "Unknown volume";
+    VolumeUnknown = "volume-unknown", 422, "Unknown volume",
+        "Name a volume of the runner's flags --volume NAME=PATH.";
     /// Somebody else has the workspace's files open.
-    StorageBusy = "storage-busy", 503, "Files in use";
+    StorageBusy = "storage-busy", 503, "Files in use",
+        "Try again; if it stays so, find the other vm process that has the files open.";
     /// The workspace's files were written by a newer version.
-    StorageNewer = "storage-newer", 503, "Files of a newer version";
+    StorageNewer = "storage-newer", 503, "Files of a newer version",
+        "Run the version of the runner that wrote the files, or a newer one.";
     /// The workspace's files are damaged.
-    StorageCorrupt = "storage-corrupt", 503, "Files damaged";
+    StorageCorrupt = "storage-corrupt", 503, "Files damaged",
+        "Restore the workspace's folder from a backup, or delete the workspace.";
     /// The volume that the runner keeps files on is full.
-    StorageFull = "storage-full", 507, "Volume of the runner full";
+    StorageFull = "storage-full", 507, "Volume of the runner full",
+        "Make room on the runner's volume, or make it larger.";
     /// The workspace's files cannot be reached.
-    StorageUnavailable = "storage-unavailable", 503, "Files not available";
+    StorageUnavailable = "storage-unavailable", 503, "Files not available",
+        "Look into the runner's log for what its volume answers, and try again.";
     /// The workspace keeps no files, so there is nothing to check.
-    StorageEphemeral = "storage-ephemeral", 409, "Nothing is kept";
+    StorageEphemeral = "storage-ephemeral", 409, "Nothing is kept",
+        "Set spec.storage.type to Persistent.";
     /// The VM could not be started.
     BootFailed = "boot-failed", 503, "VM could not be started",
         "Read the detail; if it names no cause of yours, read the runner's log.";
@@ -299,6 +308,30 @@ problem_codes! {
     /// The working directory cannot be entered.
     InvalidCwd = "invalid-cwd", 422, "Working directory not usable",
         "Name a directory that exists and that the user may enter.";
+    /// There is no such process.
+    ProcessNotFound = "process-not-found", 404, "Process not found",
+        "List the processes; an ended one is forgotten after a while.";
+    /// The process has ended.
+    ProcessEnded = "process-ended", 409, "Process ended",
+        "Nothing to do; `wait` tells how it ended.";
+    /// The process was not started by `POST /processes`, so its streams are not the API's.
+    ProcessWithoutStreams = "process-without-streams", 409, "Process without streams",
+        "Start the command with `POST /processes`.";
+    /// Nobody reads the standard input of the process.
+    StdinClosed = "stdin-closed", 409, "Standard input closed",
+        "Start the process with `stdin: pipe`, and write before it closes its standard input.";
+    /// Another request is writing to the standard input of the process.
+    StdinBusy = "stdin-busy", 409, "Standard input in use",
+        "Wait for the other request to end.";
+    /// There is no such shell.
+    ShellNotFound = "shell-not-found", 404, "Shell not found",
+        "List the shells; an ended one is forgotten after a while.";
+    /// The shell has ended.
+    ShellEnded = "shell-ended", 409, "Shell ended",
+        "Start another one.";
+    /// The route speaks WebSocket only.
+    UpgradeRequired = "upgrade-required", 426, "WebSocket required",
+        "Connect with a WebSocket client, version 13.";
 
     // Files.
     /// There is no such file.
@@ -369,6 +402,15 @@ problem_codes! {
     /// Arguments and environment are too long together.
     LimitArguments = "limit-arguments", 413, "Arguments too long",
         "Pass long input on standard input or in a file.";
+    /// No room for another terminal.
+    LimitTerminals = "limit-terminals", 429, "Terminal limit reached",
+        "End shells that are not needed.";
+    /// Too many readers of the same output.
+    LimitStreams = "limit-streams", 429, "Stream limit reached",
+        "End streams that are not needed.";
+    /// No room for what the API holds in memory for the VM: request bodies and output.
+    LimitBuffers = "limit-buffers", 429, "Buffer limit reached",
+        "Send less at once or fewer requests at a time, or raise the limit in `limit`.";
     /// Too many requests at once for this workspace.
     LimitWorkspaceRequests = "limit-workspace-requests", 429, "Too many requests at once for this workspace",
         "Wait for answers before sending more.";

@@ -63,6 +63,36 @@ impl Workspace {
         format!("{}/{EXEC}", self.base)
     }
 
+    /// The processes; starts one.
+    #[must_use]
+    pub fn processes(&self) -> String {
+        format!("{}/{PROCESSES}", self.base)
+    }
+
+    /// A process, or what `action` is about: `wait`, `kill`, `stdin`, `output`, `strace`; empty for the process itself.
+    #[must_use]
+    pub fn process(&self, pid: i32, action: &str) -> String {
+        item(&self.processes(), &pid.to_string(), action)
+    }
+
+    /// The shells; starts one.
+    #[must_use]
+    pub fn shells(&self) -> String {
+        format!("{}/{SHELLS}", self.base)
+    }
+
+    /// A shell, or what `action` is about: `attach`, `resize`; empty for the shell itself.
+    #[must_use]
+    pub fn shell(&self, id: &str, action: &str) -> String {
+        item(&self.shells(), &utf8_percent_encode(id, SEGMENT).to_string(), action)
+    }
+
+    /// What happens in the VM, as server-sent events.
+    #[must_use]
+    pub fn events(&self) -> String {
+        format!("{}/{EVENTS}", self.base)
+    }
+
     /// Whether the VM serves.
     #[must_use]
     pub fn health(&self) -> String {
@@ -120,6 +150,12 @@ impl Workspace {
 
 /// Area of [`Workspace::exec`].
 pub const EXEC: &str = "exec";
+/// Area of [`Workspace::processes`].
+pub const PROCESSES: &str = "processes";
+/// Area of [`Workspace::shells`].
+pub const SHELLS: &str = "shells";
+/// Area of [`Workspace::events`].
+pub const EVENTS: &str = "events";
 /// Area of [`Workspace::health`].
 pub const HEALTH: &str = "health";
 /// Area of [`Workspace::wake`].
@@ -134,6 +170,20 @@ pub const FILES: &str = "files";
 pub const MKDIR: &str = "files:mkdir";
 /// Area of [`Workspace::rename`].
 pub const MOVE: &str = "files:move";
+
+fn item(collection: &str, id: &str, action: &str) -> String {
+    if action.is_empty() { format!("{collection}/{id}") } else { format!("{collection}/{id}/{action}") }
+}
+
+/// Splits an area `{collection}/{id}[/{action}]` into id and action (empty for the item itself). The id keeps its
+/// percent-encoding.
+#[must_use]
+pub fn split_item<'a>(area: &'a str, collection: &str) -> Option<(&'a str, &'a str)> {
+    let rest = area.strip_prefix(collection)?.strip_prefix('/')?;
+    let (id, action) = rest.split_once('/').unwrap_or((rest, ""));
+    let is_whole = !id.is_empty() && !rest.ends_with('/');
+    is_whole.then_some((id, action))
+}
 
 /// Splits a runner's path `/v1/workspaces/{uid}[/{area…}]` into uid and area (empty for the workspace itself).
 /// The area keeps its percent-encoding.
@@ -209,6 +259,17 @@ mod tests {
         );
         assert_eq!(split_gateway_path("/v1/namespaces/a/workspaces/b"), Some(("a", "b", "")));
         assert_eq!(split_gateway_path("/v1/namespaces//workspaces/b"), None);
+    }
+
+    #[test]
+    fn an_item_is_split_into_its_id_and_what_is_wanted() {
+        let route = Workspace::at_runner("u").process(7, "kill");
+        let (_, area) = split_runner_path(&route).unwrap();
+        assert_eq!(split_item(area, PROCESSES), Some(("7", "kill")));
+        assert_eq!(split_item("shells/a", SHELLS), Some(("a", "")));
+        for area in ["shells", "shells/", "shells/a/", "shellsa/b", "processes/7"] {
+            assert_eq!(split_item(area, SHELLS), None, "{area}");
+        }
     }
 
     #[test]
