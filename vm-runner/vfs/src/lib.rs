@@ -16,8 +16,9 @@
 //!
 //! 1. `Namespace::table` — held for the exchange of a pointer only, and by `mount`/`unmount` while they look at mount
 //!    points; nothing else is locked under it but what [`Inode::ino`] needs, which is nothing.
-//! 2. An overlay's locks, in the order its module tells.
-//! 3. The locks of the file system below an overlay: tmpfs's tree lock, then one of its inodes' content.
+//! 2. `Notifier::inner` is a leaf, taken when no other is held.
+//! 3. An overlay's locks, in the order its module tells.
+//! 4. The locks of the file system below an overlay: tmpfs's tree lock, then one of its inodes' content.
 //!
 //! No lock is held while calling into another file system, except by an overlay into its layers. All locks are std's;
 //! none is held across an await, because nothing here awaits. A poisoned lock is used as it is: every critical section
@@ -35,6 +36,7 @@ pub mod image;
 mod inode;
 mod location;
 mod namespace;
+pub mod notify;
 mod operation;
 pub mod overlayfs;
 pub mod packagefs;

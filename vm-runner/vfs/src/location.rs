@@ -11,7 +11,9 @@ use vm_abi::{Access, Credentials, Errno, FileType, Gid, Mode, Stat, Uid};
 
 use crate::error::VfsResult;
 use crate::file_system::{FileSystem, StatFs};
-use crate::inode::{Inode, SetAttr, SetTime};
+use crate::inode::{Allocation, Appended, Inode, SetAttr, SetTime};
+use crate::notify::{Notifier, Origin};
+use crate::path::NameBuf;
 
 bitflags! {
     /// What a mount forbids.
@@ -35,6 +37,8 @@ pub struct Mount {
     pub(crate) flags: MountFlags,
     /// Where it is attached; `None` for the namespace's root.
     pub(crate) mount_point: Option<Location>,
+    /// Who watches the namespace; `None` for what lies at no path.
+    pub(crate) notifier: Option<Arc<Notifier>>,
 }
 
 impl Mount {
@@ -88,13 +92,30 @@ pub struct FileId {
 pub struct Location {
     pub(crate) mount: Arc<Mount>,
     pub(crate) inode: Arc<dyn Inode>,
+    /// Where a file that is written was found, for those who watch it.
+    origin: Option<Arc<Origin>>,
 }
 
 impl Location {
+    pub(crate) const fn new(mount: Arc<Mount>, inode: Arc<dyn Inode>) -> Self {
+        Self { mount, inode, origin: None }
+    }
+
+    /// The same, remembering where it was found.
+    pub(crate) fn found_in(mut self, directory: &Self, name: &NameBuf) -> Self {
+        let directory = Self { origin: None, ..directory.clone() };
+        self.origin = Some(Arc::new(Origin { directory, name: name.clone() }));
+        self
+    }
+
+    pub(crate) fn origin(&self) -> Option<&Origin> {
+        self.origin.as_deref()
+    }
+
     /// A location of this inode in the same mount.
     #[must_use]
     pub fn with_inode(&self, inode: Arc<dyn Inode>) -> Self {
-        Self { mount: Arc::clone(&self.mount), inode }
+        Self::new(Arc::clone(&self.mount), inode)
     }
 
     /// A location of something that lies at no path: a pipe, a socket. `dev` sets its files apart from all others.
@@ -102,10 +123,9 @@ impl Location {
     pub fn anonymous(file_system: Arc<dyn FileSystem>, dev: u64, inode: Arc<dyn Inode>) -> Self {
         let root = file_system.root();
         let flags = MountFlags::empty();
-        Self {
-            mount: Arc::new(Mount { id: u64::MAX, dev, file_system, root, flags, mount_point: None }),
-            inode,
-        }
+        let (mount_point, notifier) = (None, None);
+        let mount = Mount { id: u64::MAX, dev, file_system, root, flags, mount_point, notifier };
+        Self::new(Arc::new(mount), inode)
     }
 
     /// The mount.
@@ -179,6 +199,50 @@ impl Location {
         if is_granted { Ok(()) } else { Err(Errno::EACCES.into()) }
     }
 
+    /// Tells those who watch that content or attributes changed.
+    fn note_changed(&self) {
+        if let Some(notifier) = &self.mount.notifier {
+            notifier.changed(self);
+        }
+    }
+
+    /// Writes at an offset of an open file; see [`Inode::write_at`]. That it was opened for writing is the caller's to
+    /// know.
+    ///
+    /// # Errors
+    /// Those of the inode.
+    pub fn write_at(&self, offset: u64, bytes: &[u8]) -> VfsResult<usize> {
+        let count = self.inode.write_at(offset, bytes)?;
+        self.note_changed();
+        Ok(count)
+    }
+
+    /// Writes at the end of an open file; see [`Inode::append`].
+    ///
+    /// # Errors
+    /// Those of the inode.
+    pub fn append(&self, bytes: &[u8]) -> VfsResult<Appended> {
+        let appended = self.inode.append(bytes)?;
+        self.note_changed();
+        Ok(appended)
+    }
+
+    /// Reserves or gives back space of an open file; see [`Inode::allocate`].
+    ///
+    /// # Errors
+    /// Those of the inode.
+    pub fn allocate(&self, offset: u64, len: u64, how: Allocation) -> VfsResult<()> {
+        self.inode.allocate(offset, len, how)?;
+        self.note_changed();
+        Ok(())
+    }
+
+    fn set_attr(&self, attributes: &SetAttr) -> VfsResult<()> {
+        self.inode.set_attr(attributes)?;
+        self.note_changed();
+        Ok(())
+    }
+
     /// Fails if the mount is read-only.
     pub(crate) fn check_writable_mount(&self) -> VfsResult<()> {
         if self.mount.is_read_only() { Err(Errno::EROFS.into()) } else { Ok(()) }
@@ -194,7 +258,7 @@ impl Location {
         check_owner(&stat, credentials)?;
         let strips_set_gid = !credentials.is_privileged() && !credentials.is_member(stat.gid);
         let mode = if strips_set_gid { mode.without(Mode::SET_GID) } else { mode };
-        self.inode.set_attr(&SetAttr { mode: Some(mode), ..SetAttr::default() })
+        self.set_attr(&SetAttr { mode: Some(mode), ..SetAttr::default() })
     }
 
     /// Changes owner and group (`fchown`); `None` leaves one as it is. Clears set-id bits of files.
@@ -220,7 +284,7 @@ impl Location {
         let keeps_set_ids =
             stat.file_type().is_directory() || stat.permissions().without(set_ids) == stat.permissions();
         let mode = if keeps_set_ids { None } else { Some(stat.permissions().without(set_ids)) };
-        self.inode.set_attr(&SetAttr { mode, uid, gid, ..SetAttr::default() })
+        self.set_attr(&SetAttr { mode, uid, gid, ..SetAttr::default() })
     }
 
     /// Sets the times (`futimens`); `None` leaves one as it is.
@@ -245,7 +309,7 @@ impl Location {
             }
             self.check_access(credentials, Access::WRITE)?;
         }
-        self.inode.set_attr(&SetAttr { atime, mtime, ..SetAttr::default() })
+        self.set_attr(&SetAttr { atime, mtime, ..SetAttr::default() })
     }
 
     /// Sets the size of an open file (`ftruncate`); that it was opened for writing is the caller's to know.
@@ -257,7 +321,7 @@ impl Location {
             return Err(self.inode.file_error());
         }
         self.check_writable_mount()?;
-        self.inode.set_attr(&SetAttr { size: Some(size), ..SetAttr::default() })
+        self.set_attr(&SetAttr { size: Some(size), ..SetAttr::default() })
     }
 }
 

@@ -5,7 +5,7 @@
 //! renaming a directory above one does no harm.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use vm_abi::{Credentials, DeviceNumber, Errno};
 
@@ -13,6 +13,7 @@ use crate::error::VfsResult;
 use crate::file_system::FileSystem;
 use crate::inode::{Caller, Inode, Parent};
 use crate::location::{Location, Mount, MountFlags};
+use crate::notify::Notifier;
 use crate::path::VPath;
 use crate::walk::WalkContext;
 
@@ -20,6 +21,7 @@ use crate::walk::WalkContext;
 #[derive(Clone)]
 pub struct Namespace {
     table: Arc<RwLock<Arc<MountTable>>>,
+    notifier: Arc<Notifier>,
 }
 
 /// A row of `/proc/mounts`.
@@ -39,17 +41,27 @@ impl Namespace {
     /// A namespace with this file system as its root and nothing else.
     #[must_use]
     pub fn new(root: Arc<dyn FileSystem>, flags: MountFlags) -> Self {
-        let mount = Mount {
-            id: 1,
-            dev: device_number(1),
-            root: root.root(),
-            file_system: root,
-            flags,
-            mount_point: None,
-        };
-        let table =
-            MountTable { mounts: vec![Arc::new(mount)], children: HashMap::new(), next_id: 2, next_dev: 2 };
-        Self { table: Arc::new(RwLock::new(Arc::new(table))) }
+        let mut notifier = None;
+        let table = Arc::new_cyclic(|table| {
+            let notifier = Arc::clone(notifier.insert(Arc::new(Notifier::new(Weak::clone(table)))));
+            let mount = Mount {
+                id: 1,
+                dev: device_number(1),
+                root: root.root(),
+                file_system: root,
+                flags,
+                mount_point: None,
+                notifier: Some(notifier),
+            };
+            let mounts = vec![Arc::new(mount)];
+            RwLock::new(Arc::new(MountTable { mounts, children: HashMap::new(), next_id: 2, next_dev: 2 }))
+        });
+        let notifier = notifier.unwrap_or_else(|| Arc::new(Notifier::new(Weak::new())));
+        Self { table, notifier }
+    }
+
+    pub(crate) fn notifier(&self) -> &Arc<Notifier> {
+        &self.notifier
     }
 
     /// The root directory.
@@ -113,7 +125,7 @@ impl Namespace {
     pub fn mounts(&self) -> Vec<MountEntry> {
         let table = self.snapshot();
         let entry = |mount: &Arc<Mount>| {
-            let root = Location { mount: Arc::clone(mount), inode: Arc::clone(&mount.root) };
+            let root = Location::new(Arc::clone(mount), Arc::clone(&mount.root));
             let read_only = if mount.is_read_only() { MountFlags::READ_ONLY } else { MountFlags::empty() };
             Some(MountEntry {
                 source: mount.file_system.source(),
@@ -175,8 +187,9 @@ impl Namespace {
         let same = table.mounts.iter().find(|mount| Arc::ptr_eq(&mount.file_system, &file_system));
         let dev = same.map_or_else(|| device_number(table.next_dev), |mount| mount.dev);
         let key = mount_key(&mount_point);
-        let mount =
-            Mount { id: table.next_id, dev, file_system, root, flags, mount_point: Some(mount_point) };
+        let notifier = Some(Arc::clone(&self.notifier));
+        let mount_point = Some(mount_point);
+        let mount = Mount { id: table.next_id, dev, file_system, root, flags, mount_point, notifier };
         let mount = Arc::new(mount);
         table.next_id += 1;
         table.next_dev += 1;
@@ -202,13 +215,13 @@ impl MountTable {
     fn root(&self) -> Location {
         let mount = Arc::clone(&self.mounts[0]);
         let inode = Arc::clone(&mount.root);
-        Location { mount, inode }
+        Location::new(mount, inode)
     }
 
     /// What is seen at this location: the root of what is mounted over it, or itself.
     pub(crate) fn cross(&self, mut location: Location) -> Location {
         while let Some(mount) = self.children.get(&mount_key(&location)) {
-            location = Location { mount: Arc::clone(mount), inode: Arc::clone(&mount.root) };
+            location = Location::new(Arc::clone(mount), Arc::clone(&mount.root));
         }
         location
     }
@@ -236,6 +249,11 @@ impl MountTable {
             };
         }
         Ok(at)
+    }
+
+    /// The path of a directory as seen from the namespace's root.
+    pub(crate) fn path_of(&self, directory: &Location) -> Option<VPath> {
+        self.path_below(directory, &self.cross(self.root()))
     }
 
     fn path_below(&self, location: &Location, root: &Location) -> Option<VPath> {

@@ -91,6 +91,18 @@ impl<'a> WalkContext<'a> {
         Walk::new(self).resolve(self.start, path, follow)
     }
 
+    /// As [`resolve_with`](Self::resolve_with); if asked to, the location remembers where it was found.
+    pub(crate) fn resolve_noting(&self, path: &[u8], follow: Follow, notes: bool) -> VfsResult<Location> {
+        let mut walk = Walk::new(self);
+        let location = walk.resolve(self.start, path, follow)?;
+        match walk.found {
+            Some((directory, name)) if notes && location.origin().is_none() => {
+                Ok(location.found_in(&directory, &name))
+            }
+            _ => Ok(location),
+        }
+    }
+
     /// Where an entry for a path is, or would be made.
     ///
     /// # Errors

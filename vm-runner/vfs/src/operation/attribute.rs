@@ -55,7 +55,7 @@ impl WalkContext<'_> {
     /// # Errors
     /// `EPERM`, `EROFS`; `ENOTSUP` for a symbolic link itself.
     pub fn chmod(&self, path: &[u8], mode: Mode, follow: Follow) -> VfsResult<()> {
-        let location = self.resolve_with(path, follow)?;
+        let location = self.resolve_noting(path, follow, self.namespace.notifier().is_active())?;
         if location.file_type().is_symlink() {
             return Err(Errno::ENOTSUP.into());
         }
@@ -67,7 +67,11 @@ impl WalkContext<'_> {
     /// # Errors
     /// `EPERM`, `EROFS`.
     pub fn chown(&self, path: &[u8], uid: Option<Uid>, gid: Option<Gid>, follow: Follow) -> VfsResult<()> {
-        self.resolve_with(path, follow)?.change_owner(self.credentials, uid, gid)
+        self.resolve_noting(path, follow, self.namespace.notifier().is_active())?.change_owner(
+            self.credentials,
+            uid,
+            gid,
+        )
     }
 
     /// Sets the times; `None` leaves one as it is.
@@ -81,7 +85,11 @@ impl WalkContext<'_> {
         mtime: Option<SetTime>,
         follow: Follow,
     ) -> VfsResult<()> {
-        self.resolve_with(path, follow)?.set_times(self.credentials, atime, mtime)
+        self.resolve_noting(path, follow, self.namespace.notifier().is_active())?.set_times(
+            self.credentials,
+            atime,
+            mtime,
+        )
     }
 
     /// Sets the size of a file.
@@ -89,7 +97,7 @@ impl WalkContext<'_> {
     /// # Errors
     /// `EISDIR`, `EINVAL`, `EACCES`, `EROFS`, `EFBIG`, `ENOSPC`.
     pub fn truncate(&self, path: &[u8], size: u64) -> VfsResult<()> {
-        let location = self.resolve(path)?;
+        let location = self.resolve_noting(path, Follow::Yes, self.namespace.notifier().is_active())?;
         if !location.file_type().is_regular() {
             return Err(location.inode().file_error());
         }

@@ -5,6 +5,7 @@ use vm_abi::{Access, Errno, Mode};
 use crate::error::VfsResult;
 use crate::inode::{NodeKind, Owner};
 use crate::location::Location;
+use crate::notify::ChangeKind;
 use crate::path::{MAX_PATH_BYTES, NameBuf};
 use crate::walk::{Follow, LastComponent, ParentLocation, Walk, WalkContext};
 
@@ -71,7 +72,10 @@ impl WalkContext<'_> {
         if file.file_type().is_directory() {
             return Err(Errno::EPERM.into());
         }
-        parent.directory.inode.link(name.as_name(), &file.inode)
+        parent.directory.inode.link(name.as_name(), &file.inode)?;
+        let notifier = self.namespace.notifier();
+        notifier.entry(ChangeKind::Created, &parent.directory, &name, file.file_type());
+        Ok(())
     }
 
     fn make(&self, path: &[u8], kind: NodeKind<'_>, mode: Mode) -> VfsResult<Location> {
@@ -92,7 +96,9 @@ impl WalkContext<'_> {
         directory.check_writable_mount()?;
         directory.check_access(self.credentials, Access::WRITE | Access::EXECUTE)?;
         let (mode, owner) = self.inherit(directory, kind, mode)?;
-        Ok(directory.with_inode(directory.inode.create(name.as_name(), kind, mode, owner)?))
+        let made = directory.with_inode(directory.inode.create(name.as_name(), kind, mode, owner)?);
+        self.namespace.notifier().entry(ChangeKind::Created, directory, name, kind.file_type());
+        Ok(made)
     }
 
     /// Mode and owner of a new entry: below a set-group-id directory it gets that directory's group.

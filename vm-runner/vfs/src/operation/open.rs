@@ -34,7 +34,7 @@ impl WalkContext<'_> {
             return self.open_or_create(path, flags, mode);
         }
         let follow = if flags.contains(OpenFlags::NOFOLLOW) { Follow::No } else { Follow::Yes };
-        self.open_existing(self.resolve_with(path, follow)?, flags)
+        self.open_existing(self.resolve_noting(path, follow, flags.is_writable())?, flags)
     }
 
     /// Opens what is already found (`/proc/self/fd`, a program's interpreter), with all checks.
@@ -97,6 +97,7 @@ impl WalkContext<'_> {
                 return Err(Errno::EEXIST.into());
             }
             if !found.file_type().is_symlink() || flags.contains(OpenFlags::NOFOLLOW) {
+                let found = if flags.is_writable() { found.found_in(&parent.directory, name) } else { found };
                 return self.open_found(found, flags);
             }
             match walk.link_target(&found)? {
@@ -119,6 +120,7 @@ impl WalkContext<'_> {
             return Err(Errno::EISDIR.into());
         };
         let location = self.make_at(&parent.directory, name, NodeKind::Regular, mode)?;
+        let location = location.found_in(&parent.directory, name);
         let node = location.inode.open(self.caller, flags)?;
         Ok(Opened { location, node, is_new: true })
     }

@@ -4,6 +4,7 @@ use vm_abi::{Access, Errno, Mode};
 
 use crate::error::VfsResult;
 use crate::location::Location;
+use crate::notify::ChangeKind;
 use crate::path::NameBuf;
 use crate::walk::{LastComponent, Walk, WalkContext};
 
@@ -31,7 +32,10 @@ impl WalkContext<'_> {
         if walk.table.is_mount_point(&victim) {
             return Err(Errno::EBUSY.into());
         }
-        parent.directory.inode.unlink(name.as_name())
+        parent.directory.inode.unlink(name.as_name())?;
+        let notifier = self.namespace.notifier();
+        notifier.entry(ChangeKind::Removed, &parent.directory, name, victim.file_type());
+        Ok(())
     }
 
     /// Removes an empty directory.
@@ -57,7 +61,10 @@ impl WalkContext<'_> {
         if walk.table.is_mount_point(&victim) || victim.is_same(self.root) {
             return Err(Errno::EBUSY.into());
         }
-        parent.directory.inode.rmdir(name.as_name())
+        parent.directory.inode.rmdir(name.as_name())?;
+        let notifier = self.namespace.notifier();
+        notifier.entry(ChangeKind::Removed, &parent.directory, name, victim.file_type());
+        Ok(())
     }
 
     /// Whether the walker may take this entry out of its directory: who may write the directory, and if that is

@@ -7,6 +7,7 @@ use vm_abi::{Access, Errno};
 use crate::error::VfsResult;
 use crate::inode::{Parent, RenameFlags};
 use crate::location::Location;
+use crate::notify::Origin;
 use crate::path::NameBuf;
 use crate::walk::{LastComponent, ParentLocation, Walk, WalkContext};
 
@@ -51,7 +52,44 @@ impl WalkContext<'_> {
         if is_busy(&moved) || replaced.as_ref().is_some_and(is_busy) {
             return Err(Errno::EBUSY.into());
         }
-        old.directory.inode.rename(old_name.as_name(), &new.directory.inode, new_name.as_name(), flags)
+        old.directory.inode.rename(old_name.as_name(), &new.directory.inode, new_name.as_name(), flags)?;
+        if self.namespace.notifier().is_active() {
+            let place = |parent: &ParentLocation, name: &NameBuf| Origin {
+                directory: parent.directory.clone(),
+                name: name.clone(),
+            };
+            self.note_rename(
+                &place(&old, old_name),
+                &place(&new, new_name),
+                &moved,
+                replaced.as_ref(),
+                flags,
+            );
+        }
+        Ok(())
+    }
+
+    /// Tells those who watch. An exchange is two moves, each of which replaced something.
+    fn note_rename(
+        &self,
+        old: &Origin,
+        new: &Origin,
+        moved: &Location,
+        replaced: Option<&Location>,
+        flags: RenameFlags,
+    ) {
+        // A file that has two names under which it is to be renamed stays what it is.
+        if replaced.is_some_and(|replaced| replaced.is_same(moved)) {
+            return;
+        }
+        let notifier = self.namespace.notifier();
+        let path = |place: &Origin| notifier.path_in(&place.directory, &place.name);
+        notifier.moved(path(old), new, moved, replaced.is_some());
+        if let Some(replaced) = replaced
+            && flags.contains(RenameFlags::EXCHANGE)
+        {
+            notifier.moved(path(new), old, replaced, true);
+        }
     }
 
     fn check_rename(
