@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::config::ListenAddress;
+use crate::config::{ListenAddress, Volume};
 
 /// Runs Lodge's virtual machines: small computers for AI agents, in one process each.
 #[derive(Debug, Parser)]
@@ -84,6 +84,16 @@ pub(crate) struct ServeArgs {
     /// Most requests at once for one workspace, waiting for its boot or in it
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub(crate) max_requests_per_workspace: usize,
+    /// A folder that workspaces may mount by NAME; may be repeated
+    #[arg(long = "volume", value_name = "NAME=PATH[:ro]")]
+    pub(crate) volumes: Vec<Volume>,
+    /// Bytes of memory that this runner should stay below by putting idle workspaces to sleep [default: that of its
+    /// cgroup]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) memory_limit: Option<u64>,
+    /// Most vm processes at once that only answer reads of sleeping workspaces
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(crate) max_readers: usize,
     /// Seconds that a boot may take
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(crate) boot_timeout: u64,
@@ -97,6 +107,12 @@ pub(crate) struct VmArgs {
     /// Folder made by `vm-runner software build`
     #[arg(long, value_name = "DIR")]
     pub(crate) software: PathBuf,
+    /// Folder that gets the files of a workspace before it is booted
+    #[arg(long, value_name = "DIR")]
+    pub(crate) slot: Option<PathBuf>,
+    /// A folder that the workspace may mount by NAME; may be repeated
+    #[arg(long = "volume", value_name = "NAME=PATH[:ro]")]
+    pub(crate) volumes: Vec<Volume>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,12 +1,13 @@
 //! What the command line means: checked once, in `main`, with units in the types.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::args::{Args, Command, LogFormat, RunArgs, ServeArgs, SoftwareCommand, user_cache};
+use crate::args::{Args, Command, LogFormat, RunArgs, ServeArgs, SoftwareCommand, VmArgs, user_cache};
 
 /// What this process is to do.
 #[derive(Debug)]
@@ -45,6 +46,10 @@ pub(crate) struct ServeConfig {
     pub(crate) max_workspaces: usize,
     pub(crate) max_requests: usize,
     pub(crate) max_requests_per_workspace: usize,
+    pub(crate) volumes: Vec<Volume>,
+    /// In place of the cgroup's limit.
+    pub(crate) memory_limit_bytes: Option<u64>,
+    pub(crate) max_readers: usize,
     pub(crate) boot_timeout: Duration,
     pub(crate) stop_grace: Duration,
     /// Passed on to the vm processes.
@@ -63,6 +68,9 @@ pub(crate) struct TlsFiles {
 #[derive(Clone, Debug)]
 pub(crate) struct VmConfig {
     pub(crate) software: PathBuf,
+    /// Absent when started by hand; then files live in memory.
+    pub(crate) slot: Option<PathBuf>,
+    pub(crate) volumes: Vec<Volume>,
 }
 
 /// A throw-away VM's configuration.
@@ -90,6 +98,9 @@ pub enum Error {
     /// `--env` without a value.
     #[error("--env {0:?}: expected NAME=VALUE")]
     Env(String),
+    /// Two volumes of one name.
+    #[error("--volume {0} is given twice")]
+    VolumeTwice(String),
     /// A limit of zero would refuse everything.
     #[error("--{0} must be at least 1")]
     Zero(&'static str),
@@ -103,7 +114,9 @@ impl TryFrom<Args> for Config {
         let log = LogConfig { format: log_format, filter: log };
         let task = match command {
             Command::Serve(serve) => TaskConfig::Serve(serve_config(serve, &log)?),
-            Command::Vm(vm) => TaskConfig::Vm(VmConfig { software: vm.software }),
+            Command::Vm(VmArgs { software, slot, volumes }) => {
+                TaskConfig::Vm(VmConfig { software, slot, volumes })
+            }
             Command::Run(run) => TaskConfig::Run(run_config(run)?),
             Command::Software(SoftwareCommand::Build { from, packages, out, cache }) => {
                 TaskConfig::SoftwareBuild {
@@ -133,6 +146,9 @@ fn serve_config(args: ServeArgs, log: &LogConfig) -> Result<ServeConfig, Error> 
         max_workspaces,
         max_requests,
         max_requests_per_workspace,
+        volumes,
+        memory_limit,
+        max_readers,
         boot_timeout,
         stop_grace,
     } = args;
@@ -152,6 +168,7 @@ fn serve_config(args: ServeArgs, log: &LogConfig) -> Result<ServeConfig, Error> 
         ("max-workspaces", max_workspaces),
         ("max-requests", max_requests),
         ("max-requests-per-workspace", max_requests_per_workspace),
+        ("max-readers", max_readers),
     ];
     if let Some((name, _)) = numbers.into_iter().find(|(_, number)| *number == 0) {
         return Err(Error::Zero(name));
@@ -166,10 +183,21 @@ fn serve_config(args: ServeArgs, log: &LogConfig) -> Result<ServeConfig, Error> 
         max_workspaces,
         max_requests,
         max_requests_per_workspace,
+        volumes: unique(volumes)?,
+        memory_limit_bytes: memory_limit,
+        max_readers,
         boot_timeout: Duration::from_secs(boot_timeout),
         stop_grace: Duration::from_secs(stop_grace),
         log_arguments: log.arguments(),
     })
+}
+
+fn unique(volumes: Vec<Volume>) -> Result<Vec<Volume>, Error> {
+    let mut names = HashSet::new();
+    match volumes.iter().find(|volume| !names.insert(volume.name.as_str())) {
+        Some(volume) => Err(Error::VolumeTwice(volume.name.clone())),
+        None => Ok(volumes),
+    }
 }
 
 fn run_config(args: RunArgs) -> Result<RunConfig, Error> {
@@ -192,6 +220,42 @@ impl LogConfig {
             LogFormat::Text => "text",
         };
         vec!["--log-format".to_owned(), format.to_owned(), "--log".to_owned(), self.filter.clone()]
+    }
+}
+
+/// A folder of the host that workspaces may mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Volume {
+    pub(crate) name: String,
+    /// Absolute.
+    pub(crate) path: PathBuf,
+    pub(crate) read_only: bool,
+}
+
+impl FromStr for Volume {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, path) = text.split_once('=').ok_or("expected NAME=PATH or NAME=PATH:ro")?;
+        let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if name.is_empty() || name.len() > 63 || !name.bytes().all(is_name) {
+            return Err(format!("the name {name:?} is not 1 to 63 of a-z, 0-9 and '-'"));
+        }
+        let (path, read_only) = match path.strip_suffix(":ro") {
+            Some(path) => (path, true),
+            None => (path, false),
+        };
+        if !path.starts_with('/') {
+            return Err(format!("the path {path:?} is not absolute"));
+        }
+        Ok(Self { name: name.to_owned(), path: PathBuf::from(path), read_only })
+    }
+}
+
+impl fmt::Display for Volume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, path, read_only } = self;
+        write!(f, "{name}={}{}", path.display(), if *read_only { ":ro" } else { "" })
     }
 }
 
@@ -234,6 +298,18 @@ mod tests {
     fn config(extra: &[&str]) -> Result<Config, Error> {
         let base = ["vm-runner", "serve", "--data", "d", "--software", "s"];
         Config::try_from(Args::try_parse_from(base.iter().chain(extra)).unwrap())
+    }
+
+    #[test]
+    fn a_volume_is_read_as_it_is_written() {
+        for text in ["data=/srv/data", "models=/srv/models:ro"] {
+            assert_eq!(text.parse::<Volume>().unwrap().to_string(), text);
+        }
+        for text in ["data", "=/srv", "Data=/srv", "data=srv", "a/b=/srv"] {
+            assert!(text.parse::<Volume>().is_err(), "{text}");
+        }
+        let twice = ["--dev", "--listen", "unix:/s", "--volume", "a=/x", "--volume", "a=/y"];
+        assert!(config(&twice).unwrap_err().to_string().contains("twice"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod metrics;
 pub(crate) mod peer;
 mod registry;
 mod server;
+mod slot;
 mod spare;
 mod state_dir;
 pub(crate) mod tls;
@@ -41,6 +42,7 @@ use self::forward::Forwarder;
 use self::metrics::Metrics;
 use self::registry::Registry;
 use self::server::Server;
+use self::slot::Slots;
 use self::spare::Spares;
 use self::state_dir::{KnownEpochs, StateDir};
 use self::tls::Tls;
@@ -58,6 +60,8 @@ pub(crate) enum Error {
     Software(#[from] software::Error),
     #[error("--data: {0}")]
     StateDir(#[from] state_dir::Error),
+    #[error("--data: {0}")]
+    Slot(#[from] slot::Error),
     #[error("TLS: {0}")]
     Tls(#[from] tls::Error),
     #[error(transparent)]
@@ -122,14 +126,21 @@ fn start_tls(config: &ServeConfig) -> Result<(Option<Tls>, Option<Task<()>>), Er
 fn build_fleet(config: &ServeConfig) -> Result<(Arc<Fleet>, KnownEpochs), Error> {
     let catalog = Catalog::open(&config.software)?;
     catalog.check_engine()?;
-    let (state_dir, known) = StateDir::open(&config.data)?;
+    // A path that means the same to a vm process, which runs elsewhere.
+    let data = std::path::absolute(&config.data).map_err(Error::Start)?;
+    let state_dir = StateDir::open(&data)?;
+    let slots = Slots::open(&data)?;
+    let known = state_dir.scan()?;
     let options =
         ChildOptions { software: catalog.folder().to_owned(), log_arguments: config.log_arguments.clone() };
-    let spawner = Spawner::start(options).map_err(Error::Start)?;
+    let spawner = Spawner::start(options, slots.clone()).map_err(Error::Start)?;
     let metrics = Arc::new(Metrics::new());
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let fleet = Fleet {
         state_dir,
+        slots,
+        volumes: config.volumes.clone(),
+        readers: Arc::new(Semaphore::new(config.max_readers)),
         spares: Spares::new(spawner, config.spares, Arc::clone(&metrics)),
         catalog,
         metrics,

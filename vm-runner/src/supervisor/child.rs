@@ -1,7 +1,8 @@
 //! Starting, watching and stopping vm processes.
 //!
 //! A vm process gets a cleared environment, no file descriptor but its control line (as standard input) and standard
-//! error, and dies with the supervisor. All are started from one thread that lives as long as the supervisor, because
+//! error, a slot of the data folder, and dies with the supervisor. The files of a workspace move to its slot before the
+//! boot and back after its end (`slot`). All are started from one thread that lives as long as the supervisor, because
 //! Linux ties "dies with its parent" to the parent's thread.
 #![expect(clippy::disallowed_methods, reason = "host-facing: the only place that starts processes")]
 
@@ -18,6 +19,9 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::client::VmClient;
+use super::slot::{self, Slot, Slots};
+use super::uid::Uid;
+use crate::config::Volume;
 use crate::control;
 
 /// How vm processes are started.
@@ -34,11 +38,31 @@ pub(crate) struct ChildOptions {
 pub(crate) struct VmProcess {
     client: Arc<VmClient>,
     child: Child,
+    slot: Slot,
 }
 
 impl VmProcess {
     pub(crate) fn client(&self) -> &Arc<VmClient> {
         &self.client
+    }
+
+    /// Its number; absent once it was waited for.
+    pub(crate) fn pid(&self) -> Option<Pid> {
+        self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
+    }
+
+    /// Gives it the files of a workspace.
+    pub(crate) async fn claim(self, uid: Uid) -> (Self, Result<(), slot::Error>) {
+        let Self { client, child, mut slot } = self;
+        let claimed = tokio::task::spawn_blocking(move || {
+            let result = slot.claim(&uid);
+            (slot, result)
+        });
+        match claimed.await {
+            Ok((slot, result)) => (Self { client, child, slot }, result),
+            // A panic there is resumed here: the slot is lost with it.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     }
 
     /// Waits until the process has ended by itself. May be cancelled and called again.
@@ -54,23 +78,35 @@ impl VmProcess {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Asks the process to end, and kills it when `grace` is over.
+    /// Asks the process to end, and kills it when `grace` is over; then gives back its files.
     pub(crate) async fn stop(mut self, grace: Duration) {
-        let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        let Some(pid) = pid else { return };
         // The child was not waited for yet, so the pid is still its own.
-        if kill_process(pid, Signal::TERM).is_ok()
-            && tokio::time::timeout(grace, self.child.wait()).await.is_ok()
-        {
-            return;
+        if let Some(pid) = self.pid() {
+            let ended = kill_process(pid, Signal::TERM).is_ok()
+                && tokio::time::timeout(grace, self.child.wait()).await.is_ok();
+            if !ended {
+                let pid = pid.as_raw_nonzero().get();
+                tracing::warn!(pid, ?grace, "vm process did not stop in time and is killed");
+                return self.kill().await;
+            }
         }
-        tracing::warn!(
-            pid = pid.as_raw_nonzero().get(),
-            ?grace,
-            "vm process did not stop in time and is killed"
-        );
+        self.release().await;
+    }
+
+    /// Ends the process at once, and gives back its files.
+    pub(crate) async fn kill(mut self) {
         if let Err(error) = self.child.kill().await {
             tracing::error!(%error, "killing a vm process failed");
+        }
+        self.release().await;
+    }
+
+    /// Gives back the files of a process that has ended.
+    pub(crate) async fn release(self) {
+        let Self { client: _, child: _, slot } = self;
+        let released = tokio::task::spawn_blocking(move || slot.release()).await;
+        if let Ok(Err(error)) = released {
+            tracing::error!(%error, "the files of a workspace could not be moved back; the next boot tries again");
         }
     }
 }
@@ -89,34 +125,35 @@ fn describe(status: ExitStatus) -> String {
     }
 }
 
-type Reply = oneshot::Sender<io::Result<VmProcess>>;
+/// A process that is asked for: its volumes, and where it goes.
+type Demand = (Vec<Volume>, oneshot::Sender<io::Result<VmProcess>>);
 
 /// The thread that starts vm processes. Ends when the last clone of this is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Spawner {
-    requests: mpsc::SyncSender<Reply>,
+    demands: mpsc::SyncSender<Demand>,
 }
 
 impl Spawner {
     /// Starts the thread. Must be called within the runtime that will wait for the processes.
-    pub(crate) fn start(options: ChildOptions) -> io::Result<Self> {
-        let (requests, inbox) = mpsc::sync_channel::<Reply>(64);
+    pub(crate) fn start(options: ChildOptions, slots: Slots) -> io::Result<Self> {
+        let (demands, inbox) = mpsc::sync_channel::<Demand>(64);
         let runtime = Handle::current();
         std::thread::Builder::new().name("vm-spawner".to_owned()).spawn(move || {
             let _runtime = runtime.enter();
-            for reply in inbox {
+            for (volumes, reply) in inbox {
                 // Who asked may be gone; then the process is dropped, and killed.
-                let _ = reply.send(start(&options));
+                let _ = reply.send(start(&options, &slots, &volumes));
             }
         })?;
-        Ok(Self { requests })
+        Ok(Self { demands })
     }
 
-    /// Starts a vm process. It may still be warming up when this returns.
-    pub(crate) async fn spawn(&self) -> io::Result<VmProcess> {
+    /// Starts a vm process that can reach these volumes. It may still be warming up when this returns.
+    pub(crate) async fn spawn(&self, volumes: Vec<Volume>) -> io::Result<VmProcess> {
         let (reply, answer) = oneshot::channel();
         let gone = || io::Error::other("the thread that starts vm processes is gone");
-        self.requests.try_send(reply).map_err(|error| match error {
+        self.demands.try_send((volumes, reply)).map_err(|error| match error {
             mpsc::TrySendError::Full(_) => io::Error::other("too many vm processes are being started"),
             mpsc::TrySendError::Disconnected(_) => gone(),
         })?;
@@ -124,14 +161,25 @@ impl Spawner {
     }
 }
 
-fn start(options: &ChildOptions) -> io::Result<VmProcess> {
+fn start(options: &ChildOptions, slots: &Slots, volumes: &[Volume]) -> io::Result<VmProcess> {
+    let slot = slots.make().map_err(|error| match error {
+        slot::Error::Io { source, .. } => source,
+        other => io::Error::other(other),
+    })?;
     let (ours, theirs) = control::line()?;
-    let child = Command::new("/proc/self/exe")
+    let mut command = Command::new("/proc/self/exe");
+    command
         .arg0("vm-runner")
         .args(&options.log_arguments)
         .arg("vm")
         .arg("--software")
         .arg(&options.software)
+        .arg("--slot")
+        .arg(slot.path());
+    for volume in volumes {
+        command.arg("--volume").arg(volume.to_string());
+    }
+    let child = command
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::from(theirs))
@@ -140,5 +188,5 @@ fn start(options: &ChildOptions) -> io::Result<VmProcess> {
         .process_group(0)
         .kill_on_drop(true)
         .spawn()?;
-    Ok(VmProcess { client: Arc::new(VmClient::new(ours)), child })
+    Ok(VmProcess { client: Arc::new(VmClient::new(ours)), child, slot })
 }

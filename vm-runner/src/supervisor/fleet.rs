@@ -6,15 +6,23 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::metrics::Metrics;
+use super::slot::Slots;
 use super::spare::Spares;
-use super::state_dir::StateDir;
+use super::state_dir::{self, StateDir};
+use super::uid::Uid;
 use super::watch::Changes;
+use crate::config::Volume;
 use crate::software::Catalog;
 
 /// Shared by all workspaces. Holds no state of any.
 #[derive(Debug)]
 pub(crate) struct Fleet {
     pub(crate) state_dir: StateDir,
+    pub(crate) slots: Slots,
+    /// What workspaces may mount by name.
+    pub(crate) volumes: Vec<Volume>,
+    /// Places for vm processes that only read.
+    pub(crate) readers: Arc<Semaphore>,
     pub(crate) spares: Spares,
     pub(crate) catalog: Catalog,
     pub(crate) metrics: Arc<Metrics>,
@@ -24,4 +32,12 @@ pub(crate) struct Fleet {
     pub(crate) boot_timeout: Duration,
     pub(crate) stop_grace: Duration,
     pub(crate) max_requests_per_workspace: usize,
+}
+
+impl Fleet {
+    /// Removes everything that a workspace left on disk. Blocks.
+    pub(crate) fn remove(&self, uid: &Uid) -> Result<(), state_dir::Error> {
+        let elsewhere = self.slots.forget(uid);
+        self.state_dir.remove(uid, elsewhere.as_deref())
+    }
 }

@@ -160,7 +160,7 @@ impl Registry {
             };
         }
         let (fleet, name) = (Arc::clone(&self.fleet), uid.clone());
-        let removed = tokio::task::spawn_blocking(move || fleet.state_dir.remove(&name)).await;
+        let removed = tokio::task::spawn_blocking(move || fleet.remove(&name)).await;
         let error = match removed {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => error.to_string(),

@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::child::{Spawner, VmProcess};
 use super::metrics::{BootPath, Metrics};
+use crate::config::Volume;
 
 /// How often the pool looks for spares that have died.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
@@ -36,7 +37,12 @@ impl Spares {
                 return Ok((spare, BootPath::Spare));
             }
         }
-        Ok((self.spawner.spawn().await?, BootPath::Cold))
+        Ok((self.spawner.spawn(Vec::new()).await?, BootPath::Cold))
+    }
+
+    /// Starts a process that can reach these volumes; what a process can reach is fixed when it starts, so no spare can.
+    pub(crate) async fn start_with(&self, volumes: Vec<Volume>) -> io::Result<(VmProcess, BootPath)> {
+        Ok((self.spawner.spawn(volumes).await?, BootPath::Cold))
     }
 
     /// Fills the pool up again. Called after a boot, so that it does not compete with it.
@@ -49,7 +55,7 @@ impl Spares {
         loop {
             self.drop_dead();
             while self.len() < self.target {
-                match self.spawner.spawn().await {
+                match self.spawner.spawn(Vec::new()).await {
                     Ok(spare) => self.push(spare),
                     Err(error) => {
                         tracing::error!(%error, "starting a spare vm process failed");

@@ -1,10 +1,13 @@
-//! What a supervisor keeps on disk: one folder per workspace, with the epoch of its binding.
+//! What a supervisor keeps on disk: one folder per workspace, with the epoch of its binding and its files.
 //!
 //! ```text
 //! DATA/.lock          held by the one supervisor that may use this folder
+//! DATA/.trash/        what is deleted and not gone yet; emptied at start
 //! DATA/<uid>/epoch    decimal; written whole or not at all
+//! DATA/<uid>/files/   while no VM runs (`slot`)
 //! ```
-//! Nothing secret is ever written here.
+//! A workspace is deleted by one rename into the trash: it is there whole or not at all. Nothing secret is ever written
+//! here.
 #![expect(clippy::disallowed_methods, reason = "host-facing: the supervisor's own data folder")]
 
 use std::fs::{self, File};
@@ -18,6 +21,7 @@ use super::uid::Uid;
 
 const EPOCH: &str = "epoch";
 const EPOCH_DRAFT: &str = "epoch.new";
+const TRASH: &str = ".trash";
 
 /// Why the data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -41,18 +45,21 @@ pub(crate) struct StateDir {
 }
 
 impl StateDir {
-    /// Opens the folder and removes what an interrupted write left behind. Answers the workspaces that are known.
-    pub(crate) fn open(root: &Path) -> Result<(Self, KnownEpochs), Error> {
+    /// Opens the folder, for this process alone.
+    pub(crate) fn open(root: &Path) -> Result<Self, Error> {
         make_dir(root)?;
         let lock_path = root.join(".lock");
         let lock = File::create(&lock_path).map_err(at(&lock_path))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| Error::InUse(root.to_owned()))?;
         let state = Self { root: root.to_owned(), _lock: lock };
-        let known = state.scan()?;
-        Ok((state, known))
+        if let Err(error) = state.empty_trash() {
+            tracing::warn!(%error, "what was deleted earlier still takes up room");
+        }
+        Ok(state)
     }
 
-    fn scan(&self) -> Result<KnownEpochs, Error> {
+    /// The workspaces that are known. Removes what an interrupted write left behind; files in slots must be back before.
+    pub(crate) fn scan(&self) -> Result<KnownEpochs, Error> {
         let mut known = Vec::new();
         for entry in fs::read_dir(&self.root).map_err(at(&self.root))? {
             let entry = entry.map_err(at(&self.root))?;
@@ -92,13 +99,38 @@ impl StateDir {
         sync_dir(&self.root)
     }
 
-    /// Removes everything of a workspace.
-    pub(crate) fn remove(&self, uid: &Uid) -> Result<(), Error> {
-        let folder = self.root.join(uid.as_str());
-        match fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&folder)(error)),
-            _ => sync_dir(&self.root),
+    /// Removes everything of a workspace, and what of it lies elsewhere in this folder. May be tried again.
+    pub(crate) fn remove(&self, uid: &Uid, elsewhere: Option<&Path>) -> Result<(), Error> {
+        make_dir(&self.root.join(TRASH))?;
+        self.discard(&self.root.join(uid.as_str()), uid.as_str())?;
+        if let Some(path) = elsewhere {
+            self.discard(path, &format!("{uid}.elsewhere"))?;
         }
+        Ok(())
+    }
+
+    /// Removes a folder. After the rename it is gone for everybody, whatever happens.
+    fn discard(&self, folder: &Path, name: &str) -> Result<(), Error> {
+        let trash = self.root.join(TRASH).join(name);
+        // Of an attempt that failed.
+        remove_tree(&trash)?;
+        match fs::rename(folder, &trash) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            result => result.map_err(at(folder))?,
+        }
+        sync_dir(&self.root)?;
+        remove_tree(&trash)
+    }
+
+    fn empty_trash(&self) -> Result<(), Error> {
+        remove_tree(&self.root.join(TRASH))
+    }
+}
+
+fn remove_tree(path: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(path)(error)),
+        _ => Ok(()),
     }
 }
 
@@ -144,12 +176,13 @@ mod tests {
     #[test]
     fn an_epoch_outlives_the_supervisor() {
         let dir = tempfile::tempdir().unwrap();
-        let (state, known) = StateDir::open(dir.path()).unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        let known = state.scan().unwrap();
         assert_eq!(known, []);
         state.save_epoch(&uid("a"), 7).unwrap();
         state.save_epoch(&uid("a"), 8).unwrap();
         drop(state);
-        let (_, known) = StateDir::open(dir.path()).unwrap();
+        let known = StateDir::open(dir.path()).unwrap().scan().unwrap();
         assert_eq!(known, [(uid("a"), 8)]);
     }
 
@@ -158,7 +191,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("half")).unwrap();
         fs::write(dir.path().join("half").join(EPOCH_DRAFT), "1").unwrap();
-        let (_, known) = StateDir::open(dir.path()).unwrap();
+        let known = StateDir::open(dir.path()).unwrap().scan().unwrap();
         assert_eq!(known, []);
         assert!(!dir.path().join("half").exists());
     }
@@ -176,10 +209,44 @@ mod tests {
     #[test]
     fn removing_a_workspace_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let (state, _) = StateDir::open(dir.path()).unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
         state.save_epoch(&uid("a"), 1).unwrap();
-        state.remove(&uid("a")).unwrap();
-        state.remove(&uid("a")).unwrap();
+        fs::create_dir_all(dir.path().join("a/files")).unwrap();
+        state.remove(&uid("a"), None).unwrap();
+        state.remove(&uid("a"), None).unwrap();
+        assert!(!dir.path().join("a").exists());
+        assert_eq!(fs::read_dir(dir.path().join(TRASH)).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_deletion_that_was_interrupted_is_finished_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join(TRASH).join("a/files")).unwrap();
+        let known = StateDir::open(dir.path()).unwrap().scan().unwrap();
+        assert_eq!(known, []);
+        assert!(!dir.path().join(TRASH).exists());
+    }
+
+    #[test]
+    fn a_folder_that_is_no_workspace_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("photos")).unwrap();
+        fs::write(dir.path().join("photos/cat.jpg"), "x").unwrap();
+        let known = StateDir::open(dir.path()).unwrap().scan().unwrap();
+        assert_eq!(known, []);
+        assert!(dir.path().join("photos/cat.jpg").exists());
+    }
+
+    #[test]
+    fn a_removal_that_fails_can_be_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(dir.path()).unwrap();
+        state.save_epoch(&uid("a"), 1).unwrap();
+        fs::write(dir.path().join(TRASH), "in the way").unwrap();
+        assert!(state.remove(&uid("a"), None).is_err());
+        assert!(dir.path().join("a/epoch").exists(), "nothing of it is gone yet");
+        fs::remove_file(dir.path().join(TRASH)).unwrap();
+        state.remove(&uid("a"), None).unwrap();
         assert!(!dir.path().join("a").exists());
     }
 
@@ -188,7 +255,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("a")).unwrap();
         fs::write(dir.path().join("a").join(EPOCH), "x").unwrap();
-        let error = StateDir::open(dir.path()).unwrap_err().to_string();
+        let error = StateDir::open(dir.path()).unwrap().scan().unwrap_err().to_string();
         assert!(error.contains("not an epoch") && error.contains("a/epoch"), "{error}");
     }
 }

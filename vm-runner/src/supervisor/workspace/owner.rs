@@ -396,7 +396,7 @@ impl Owner {
 
     async fn remove(&mut self) {
         let (fleet, uid) = (Arc::clone(&self.fleet), self.uid.clone());
-        let removed = tokio::task::spawn_blocking(move || fleet.state_dir.remove(&uid)).await;
+        let removed = tokio::task::spawn_blocking(move || fleet.remove(&uid)).await;
         if let Ok(Err(error)) = removed {
             tracing::error!(workspace = %self.uid, %error, "removing the files of a deleted workspace failed");
         }
