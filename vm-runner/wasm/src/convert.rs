@@ -41,14 +41,22 @@ pub(crate) fn target(guest: &Guest, raw: u32) -> Result<Target, Errno> {
 }
 
 /// The directory that a path is relative to.
+///
+/// Programs with the number 3 built in mean the preopened directory, also where they inherited a file there: a shell
+/// that reads a script from a file hands that file on to its children. Only a directory can be meant otherwise.
 pub(crate) fn dir(guest: &Guest, raw: u32) -> Result<DirFd, Errno> {
     if CURRENT_DIRECTORY.contains(&raw) {
         return Ok(DirFd::Cwd);
     }
     match target(guest, raw)? {
+        Target::Fd(fd) if !is_directory(guest, fd) => Ok(preopen(guest, raw).unwrap_or(DirFd::Fd(fd))),
         Target::Fd(fd) => Ok(DirFd::Fd(fd)),
         Target::Preopen(dir) => Ok(dir),
     }
+}
+
+fn is_directory(guest: &Guest, fd: Fd) -> bool {
+    vm_kernel::syscall::file::stat(&guest.ctx, fd).is_ok_and(|stat| stat.file_type().is_directory())
 }
 
 /// Preopened directory `number`: the working directory of the start first, then `/` if that is another one.

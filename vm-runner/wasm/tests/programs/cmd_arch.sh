@@ -1,0 +1,1 @@
+arch | wc -l; test -n "$(arch)" && echo named

@@ -1,0 +1,1 @@
+mkdir d; echo x > a; cp a b; cat b; cp a d; cp -r d e; cat e/a; cp -p a p; ln -s a l; cp -P l m; readlink m; cp -n b a; cp nothing z 2>/dev/null; echo $?; cp d f 2>/dev/null; echo $?; cp -a d g; ls g; cp a b d; ls d

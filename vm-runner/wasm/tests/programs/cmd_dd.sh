@@ -1,0 +1,1 @@
+seq 1 100 > f; dd if=f of=g bs=10 count=2 2>/dev/null; cat g; dd if=f bs=1 skip=5 count=4 2>/dev/null; printf XY | dd of=g bs=1 seek=3 conv=notrunc 2>/dev/null; cat g; dd if=f of=h conv=ucase bs=50 2>/dev/null; cmp f h; echo $?; dd if=/dev/zero bs=1024 count=3 2>/dev/null | wc -c

@@ -1,0 +1,1 @@
+printf '1\n2\n3\n' > a; printf '1\nX\n3\n4\n' > b; diff a b; echo $?; diff a a; echo $?; diff -u a b | tail -n +3; diff -q a b; mkdir p q; cp a p; cp b q/a; diff -r p q | tail -n +2; diff a nothing 2>/dev/null; echo $?

@@ -1,0 +1,1 @@
+dirname /a/b/c; dirname a; dirname /; dirname /a/b/ x/y

@@ -1,0 +1,1 @@
+export NAME=Ada; echo 'Hello $NAME, ${NAME}!' | envsubst; echo '$NOTHING-' | envsubst

@@ -1,0 +1,1 @@
+seq 1 1000 > f; cp f g; gzip g; ls; gunzip -c g.gz | cmp - f; zcat g.gz | tail -1; gzip -d g.gz; cmp f g; gzip -c f | gzip -d | wc -l; gzip -9 -k f; test -e f && test -e f.gz && echo both; printf junk > h.gz; gzip -d h.gz 2>/dev/null; test $? -ne 0 && echo refused

@@ -1,0 +1,1 @@
+test -n "$(hostname)" && echo named; test "$(hostname)" = "$(uname -n)" && echo same

@@ -1,0 +1,1 @@
+mkdir d; cd d; printf 12345 > b; touch a .h; mkdir z; ln -s b l; ls; ls -a; ls -F; ls -r; ls -S; ls -1 | head -1; ls -d .; ls -R ..; ls nothing 2>/dev/null; echo $?; ls -m; ls -l b | awk '{print $1, $5}'

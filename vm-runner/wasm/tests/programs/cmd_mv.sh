@@ -1,0 +1,1 @@
+echo 1 > a; mv a b; cat b; mkdir d; mv b d; ls d; echo 2 > c; echo 3 > e; mv -n c e; cat e; mv -f c e; cat e; mv d f; ls f; mv nothing x 2>/dev/null; echo $?; touch p q; mv p q f; ls f; mv -v f g | wc -l

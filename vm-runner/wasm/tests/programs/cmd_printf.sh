@@ -1,0 +1,1 @@
+printf '%s-%d-%5.2f|%x|%o|%e\n' a 42 3.14159 255 8 12345.678; printf '%5s|%-5s|%05d\n' a b 7; printf '%s\n' one two three; printf '%b\n' 'a\tb'; printf '%c\n' xyz; printf '%%\n'; printf '\101\x42\n'; printf '%d\n' 0x1f; printf '%+d % d\n' 5 5

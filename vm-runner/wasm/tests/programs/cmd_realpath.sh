@@ -1,0 +1,1 @@
+mkdir -p d/e; ln -s d l; realpath l/e | sed 's#.*/d/#d/#'; realpath --relative-to=d/e d; realpath -m a/./b/../c | sed 's#.*/a/#a/#'; realpath nothing/x 2>/dev/null; echo $?; realpath -s l | sed 's#.*/##'

@@ -1,0 +1,1 @@
+touch f; chroot / true 2>/dev/null; test $? -ne 0 && echo refused; chcon -t x f 2>/dev/null; test $? -ne 0 && echo refused; runcon -t x true 2>/dev/null; test $? -ne 0 && echo refused; su root -c id < /dev/null > /dev/null 2>&1; test $? -ne 0 && echo refused

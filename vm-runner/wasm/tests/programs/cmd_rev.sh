@@ -1,0 +1,1 @@
+printf 'abc\nxyz\n' | rev; echo 'a b c' | rev

@@ -1,0 +1,1 @@
+mkdir d; printf 'alpha\nbeta\n' > d/a.txt; printf 'beta\n' > d/b.rs; rg -N beta d | sort; rg -c beta d | sort; rg -l alpha d; rg -n alpha d/a.txt; rg -i ALPHA -o d/a.txt; rg zzz d; echo $?; rg -t rust beta d -l; rg --files d | sort; rg -v beta d/a.txt; rg 'a.pha' d/a.txt -r X

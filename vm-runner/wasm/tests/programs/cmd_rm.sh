@@ -1,0 +1,1 @@
+touch a b; rm a; ls; rm nothing 2>/dev/null; echo $?; rm -f nothing; echo $?; mkdir -p d/e; touch d/e/f; rm d 2>/dev/null; echo $?; rm -r d; ls; mkdir x; rm -d x; echo $?; ln -s b l; rm l; ls; rm -v b

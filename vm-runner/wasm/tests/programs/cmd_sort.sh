@@ -1,0 +1,1 @@
+printf '10 b\n9 a\n2 c\n10 a\n' > f; sort f; sort -n f; sort -rn f; sort -k2 f; sort -k2,2 -k1,1n f; sort -u -k2,2 f; sort -t' ' -k1nr f; printf '1K\n1M\n2K\n' | sort -h; printf 'v1.10\nv1.9\n' | sort -V; printf 'B\na\nC\n' | sort -f; printf 'x\nx\n' | sort -u -o g; cat g

@@ -1,0 +1,1 @@
+printf 12345 > f; chmod 640 f; stat -c '%s %a %F %n %h' f; mkdir d; stat -c %F d; ln -s f l; stat -c '%F %N' l; stat -L -c %s l; touch -d @1000000000 f; stat -c %Y f; stat nothing 2>/dev/null; echo $?; stat -c '%A' f; stat -f -c %T . > /dev/null; echo $?

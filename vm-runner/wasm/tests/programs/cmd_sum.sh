@@ -1,0 +1,1 @@
+printf 'lodge\n' > f; sum f; sum -s f; sum < f

@@ -1,0 +1,1 @@
+echo x > f; sync; echo $?; sync f; echo $?; sync -d f; echo $?

@@ -1,0 +1,1 @@
+mkdir -p d/e; echo 1 > d/a; echo 2 > d/e/b; ln -s a d/l; tar cf t.tar d; tar tf t.tar | sort; mkdir x; tar xf t.tar -C x; cat x/d/a x/d/e/b; readlink x/d/l; tar czf t.tgz d; tar tzf t.tgz | wc -l; tar cf - d | tar tf - | wc -l

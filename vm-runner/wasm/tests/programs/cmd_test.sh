@@ -1,0 +1,1 @@
+touch f; mkdir d; ln -s f l; test -f f; echo $?; test -d f; echo $?; test -L l; echo $?; test -s f; echo $?; test f -ef l; echo $?; test 2 -gt 10; echo $?; touch -d @5 old; test f -nt old; echo $?; chmod +x f; test -x f; echo $?; test -h nothing; echo $?

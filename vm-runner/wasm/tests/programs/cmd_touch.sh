@@ -1,0 +1,1 @@
+touch a; test -e a && echo made; touch -c b; test -e b || echo none; touch -d '2001-02-03 04:05:06 UTC' a; date -u -r a +%FT%T; touch -r a c; stat -c %Y c; touch -t 200001020304.05 a; TZ=UTC stat -c %Y a; touch x/y 2>/dev/null; echo $?

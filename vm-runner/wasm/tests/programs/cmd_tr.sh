@@ -1,0 +1,1 @@
+echo hello | tr a-y b-z; echo hello | tr -d l; echo aabbcc | tr -s ab; echo Hello | tr '[:upper:]' '[:lower:]'; printf 'a b\n' | tr ' ' '\n'; echo abc | tr -c a-b x; echo; echo 123 | tr -cd '[:digit:]'; echo; printf 'x\0y' | tr '\0' ' '; echo

@@ -1,0 +1,1 @@
+printf abcdef > f; truncate -s 3 f; cat f; echo; truncate -s 6 f; od -An -c f; truncate -s +2 f; stat -c %s f; truncate -s 1K g; stat -c %s g; truncate -s %100 g; stat -c %s g; truncate -r f g; stat -c %s g

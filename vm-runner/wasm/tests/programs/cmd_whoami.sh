@@ -1,0 +1,1 @@
+test "$(whoami)" = "$(id -un)" && echo same

@@ -1,0 +1,1 @@
+seq 5 | xargs; seq 5 | xargs -n 2; printf 'a b\nc\n' | xargs -I{} echo '<{}>'; printf 'a\0b c\0' | xargs -0 -n1; seq 3 | xargs -n1 sh -c 'echo $0'; echo x | xargs false; echo $?; printf '' | xargs -r echo never; seq 4 | xargs -P 2 -n 1 echo | sort

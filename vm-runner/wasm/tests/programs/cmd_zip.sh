@@ -1,0 +1,1 @@
+mkdir d; echo hello > d/a; echo world > d/b; zip -qr z.zip d; unzip -Z1 z.zip 2>/dev/null | sort || unzip -l z.zip | grep -c d/; mkdir x; unzip -q z.zip -d x; cat x/d/a x/d/b; unzip -p z.zip d/a; unzip -tq z.zip | wc -l; zip -q z.zip -d d/b; unzip -l z.zip | grep -c 'd/b'

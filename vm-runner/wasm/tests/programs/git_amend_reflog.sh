@@ -1,0 +1,1 @@
+git init -q r; cd r; git config user.email a@b; git config user.name A; echo 1 > a; git add a; git commit -qm wrong; git commit -q --amend -m right; git log --format=%s; git reflog | wc -l; git show -s --format=%an; git rev-parse --short HEAD | wc -c; git reset -q --hard HEAD@{1}; git log --format=%s

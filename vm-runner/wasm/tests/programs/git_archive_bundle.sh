@@ -1,0 +1,1 @@
+git init -q r; cd r; git config user.email a@b; git config user.name A; git checkout -q -b main 2>/dev/null; mkdir d; echo 1 > d/a; git add .; git commit -qm one; git archive --format=tar HEAD | tar tf - | grep -v pax | tr -s / | sort; git bundle create ../b.bundle main 2>/dev/null; cd ..; git clone -q -b main b.bundle c 2>/dev/null; cat c/d/a

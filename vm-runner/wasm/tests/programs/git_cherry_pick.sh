@@ -1,0 +1,1 @@
+git init -q r; cd r; git config user.email a@b; git config user.name A; git checkout -q -b main 2>/dev/null; echo 1 > a; git add a; git commit -qm one; git checkout -q -b f; echo b > b; git add b; git commit -qm bee; echo c > c; git add c; git commit -qm cee; git checkout -q main; git cherry-pick f~1 > /dev/null 2>&1; echo $?; ls; git log --format=%s

@@ -1,0 +1,1 @@
+git init -q r; cd r; git config user.email a@b; git config user.name A; git config alias.last 'log -1 --format=%s'; echo 1 > a; git add a; git commit -qm hello; git last; git config --get user.name; git config --list --local | grep -c '^user'; git config --unset user.name; git config --get user.name; echo $?

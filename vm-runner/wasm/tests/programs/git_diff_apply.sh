@@ -1,0 +1,1 @@
+git init -q r; cd r; git config user.email a@b; git config user.name A; seq 10 > a; git add a; git commit -qm one; sed -i 's/5/five/' a; git diff > ../p; grep '^[-+][^-+]' ../p; git checkout -q a; git apply ../p; sed -n 5p a; git diff --numstat | cat; git diff --name-only | cat

@@ -1,0 +1,1 @@
+git init -q r; cd r; git config user.email a@b; git config user.name A; for i in 1 2 3 4 5 6 7 8; do echo $i > f$i; git add .; git commit -qm "c $i"; done; git count-objects | awk '{print $1}'; git gc -q 2>/dev/null; echo $?; git count-objects | awk '{print $1}'; ls .git/objects/pack | grep -c 'pack$'; git fsck --full 2>/dev/null; echo $?; git log --oneline | wc -l

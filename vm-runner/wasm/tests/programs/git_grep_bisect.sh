@@ -1,0 +1,1 @@
+git init -q r; cd r; git config user.email a@b; git config user.name A; for i in 1 2 3 4 5 6; do echo $i > n; git add n; git commit -qm c$i; done; git grep -n 6; git bisect start HEAD HEAD~5 > /dev/null 2>&1; git bisect run sh -c 'test $(cat n) -lt 4' > out 2>&1; grep -c '^    c4' out; git bisect reset > /dev/null 2>&1; git log -1 --format=%s

@@ -1,0 +1,1 @@
+git init -q r; cd r; printf '*.log\nout/\n' > .gitignore; touch a.log b.txt; mkdir out; touch out/x; git status --short; git check-ignore a.log; git clean -n | wc -l; git clean -fq; ls; git clean -fdxq; ls -A | sort

@@ -1,0 +1,1 @@
+git init -q r; cd r; git config user.email a@b; git config user.name A; git checkout -q -b main 2>/dev/null; for i in 1 2 3; do echo $i > f$i; git add .; git commit -qm c$i; done; GIT_SEQUENCE_EDITOR='sed -i 2s/pick/squash/' GIT_EDITOR=true git rebase -i HEAD~2 > /dev/null 2>&1; echo $?; git log --oneline | wc -l; ls

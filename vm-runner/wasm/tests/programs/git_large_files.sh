@@ -1,0 +1,1 @@
+git init -q r; cd r; git config user.email a@b; git config user.name A; seq 1 200000 > big; head -c 1000000 /dev/zero > zero; git add .; git commit -qm big; git cat-file -s HEAD:big; git show HEAD:big | md5sum; git clone -q . ../c 2>/dev/null; cmp big ../c/big; echo $?; git fsck 2>/dev/null; echo $?

@@ -1,0 +1,1 @@
+git init -q r; cd r; git config user.email a@b; git config user.name A; for i in $(seq 1 300); do echo $i > f$i; done; git add .; git commit -qm many; git ls-files | wc -l; rm f1 f2; echo x > f3; touch new; git status --short; git add -A; git commit -qm change; git ls-files | wc -l; git diff --stat HEAD~1 | tail -1

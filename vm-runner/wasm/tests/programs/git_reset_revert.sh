@@ -1,0 +1,1 @@
+git init -q r; cd r; git config user.email a@b; git config user.name A; echo 1 > a; git add a; git commit -qm one; echo 2 > a; git commit -qam two; echo 3 > a; git commit -qam three; git reset -q --hard HEAD~1; cat a; git log --oneline | wc -l; git revert --no-edit HEAD > /dev/null 2>&1; echo $?; cat a; git reset -q --soft HEAD~1; git status --short

@@ -1,0 +1,1 @@
+git init -q r; cd r; git config user.email a@b; git config user.name A; echo 1 > a; echo 2 > b; git add .; git commit -qm one; git mv a c; git rm -q b; git status --short; git commit -qm two; ls; git log --follow --format=%s -- c

@@ -1,0 +1,1 @@
+git init -q r; cd r; git config user.email a@b; git config user.name A; echo 1 > a; git add a; git commit -qm one; echo 2 > a; git stash -q; echo $?; cat a; git stash list | wc -l; git stash pop > /dev/null 2>&1; echo $?; cat a; git status --short

@@ -1,0 +1,1 @@
+git init -q r; cd r; git config user.email a@b; git config user.name A; echo 1 > a; git add a; git commit -qm one; git tag v1; git tag -a v2 -m second; git tag; git cat-file -t v2; git cat-file -t v1; git describe; git show-ref --tags | wc -l; git tag -d v1 > /dev/null; git tag | wc -l

@@ -1,0 +1,1 @@
+git init -q r; cd r; git config user.email a@b; git config user.name A; git checkout -q -b main 2>/dev/null; echo 1 > a; git add a; git commit -qm one; git worktree add -q ../w -b side 2>/dev/null; echo $?; cd ../w; git rev-parse --abbrev-ref HEAD; cat a; cd ../r; git worktree list | wc -l; git worktree remove ../w; git worktree list | wc -l

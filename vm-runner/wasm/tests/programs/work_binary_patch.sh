@@ -1,0 +1,1 @@
+head -c 64 /dev/zero > f; printf '\336\255\276\357' | dd of=f bs=1 seek=16 conv=notrunc 2>/dev/null; od -An -tx1 -j16 -N4 f; stat -c %s f; dd if=f bs=16 skip=1 count=1 2>/dev/null | od -An -tx1 | head -1; cmp f <(head -c 64 /dev/zero) | awk '{print $NF}'

@@ -1,0 +1,1 @@
+menu() { case $1 in start|run) echo starting;; stop) echo stopping;; [0-9]*) echo number;; ?) echo letter;; '') echo empty;; *) echo unknown "$1";; esac; }; for a in start run stop 42 x '' zzz; do menu "$a"; done

@@ -1,0 +1,1 @@
+printf 'a=1\nb=2\n' > base; printf 'b=3\nc=4\n' > over; declare -A m; while IFS== read -r k v; do m[$k]=$v; done < base; while IFS== read -r k v; do m[$k]=$v; done < over; for k in a b c; do echo "$k=${m[$k]}"; done

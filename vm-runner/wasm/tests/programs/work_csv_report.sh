@@ -1,0 +1,1 @@
+printf 'name,qty,price\npen,10,1.5\nbook,3,12\npen,5,1.4\n' > s.csv; tail -n +2 s.csv | awk -F, '{t[$1] += $2 * $3} END {for (k in t) printf "%s %.2f\n", k, t[k]}' | sort; cut -d, -f1 s.csv | tail -n +2 | sort -u | paste -sd,; sed 's/,/\t/g' s.csv | column -t | head -2; awk -F, 'NR > 1 && $2 > m {m = $2; n = $1} END {print n, m}' s.csv

@@ -1,0 +1,1 @@
+for i in 1 2 3; do for j in 1 2 3; do printf '%4d' $((i * j)); done; echo; done; seq 9 | paste -d' ' - - - | awk '{for (i = 1; i <= NF; i++) a[NR, i] = $i} END {for (i = 1; i <= 3; i++) {for (j = 1; j <= 3; j++) printf "%s ", a[j, i]; print ""}}'

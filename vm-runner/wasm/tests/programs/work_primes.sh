@@ -1,0 +1,1 @@
+i=2; out=; while [ $i -lt 60 ]; do j=2; p=1; while [ $((j * j)) -le $i ]; do if [ $((i % j)) -eq 0 ]; then p=0; break; fi; j=$((j + 1)); done; [ $p -eq 1 ] && out="$out $i"; i=$((i + 1)); done; echo $out

@@ -1,0 +1,1 @@
+mkdir -p src/lib; for f in a b c; do printf 'fn old_name() {}\ncall(old_name);\n' > src/$f.rs; done; printf 'keep\n' > src/lib/d.txt; grep -rl old_name src | sort; grep -rl old_name src | xargs sed -i 's/old_name/new_name/g'; grep -rc new_name src | sort; grep -r old_name src; echo $?; find src -name '*.rs' | sort | while read f; do wc -l < $f; done

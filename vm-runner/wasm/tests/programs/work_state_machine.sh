@@ -1,0 +1,1 @@
+state=idle; for ev in start pause start stop; do case $state:$ev in idle:start) state=running;; running:pause) state=paused;; paused:start) state=running;; running:stop) state=idle;; *) state=error;; esac; echo $state; done

@@ -1,0 +1,1 @@
+s='  Hello, World  '; t=${s#"${s%%[! ]*}"}; t=${t%"${t##*[! ]}"}; echo "[$t]"; echo ${t/World/Lodge}; echo ${t//o/0}; echo ${t:7:5}; echo ${#t}; echo ${t^^}; echo ${t,,}; p=/a/b/c.tar.gz; echo ${p##*/} ${p%/*} ${p%%.*} ${p#*.}

@@ -1,0 +1,1 @@
+mkdir -p a/b; printf '// TODO one\nx\n// TODO two\n' > a/x.c; printf '# TODO three\n' > a/b/y.py; grep -rn TODO a | sort | cut -d: -f1,2; grep -r TODO a | wc -l; find a -type f -name '*.py' -exec grep -l TODO {} +

@@ -1,0 +1,1 @@
+touch f; setfattr -n user.colour -v red f; getfattr -n user.colour --only-values f; echo; getfattr -d f | head -2; setfattr -x user.colour f; getfattr f | wc -l; attr -q -s note -V hello f; attr -q -g note f; echo; attr -l f | wc -l; getfattr -n user.zz f 2>/dev/null; echo $?
