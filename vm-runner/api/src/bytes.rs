@@ -54,6 +54,17 @@ impl<'de> Deserialize<'de> for Base64 {
     }
 }
 
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Base64 {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Base64".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "contentEncoding": "base64", "description": "Bytes in base64, standard alphabet with padding."})
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Base64;

@@ -11,6 +11,7 @@ use crate::Base64;
 
 /// Everything that a runner needs to know to host a workspace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WorkspaceConfig {
     /// Namespace of the Workspace resource.
@@ -70,6 +71,7 @@ impl WorkspaceConfig {
 
 /// `spec.power`: intent only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum PowerIntent {
     /// Boots on the first action, sleeps when idle.
     #[default]
@@ -82,6 +84,7 @@ pub enum PowerIntent {
 
 /// A software package by name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SoftwareRef {
     /// Name in the runner's software manifest.
@@ -93,6 +96,7 @@ pub struct SoftwareRef {
 
 /// One environment variable. The value may be secret and is not shown by `Debug`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EnvVar {
     /// Name: not empty, without `=` and NUL.
@@ -118,6 +122,7 @@ impl fmt::Debug for EnvVar {
 
 /// `spec.user`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct UserConfig {
     /// Login name.
@@ -138,6 +143,7 @@ impl Default for UserConfig {
 
 /// `spec.storage`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct StorageConfig {
     /// Whether files outlive the VM.
@@ -155,6 +161,7 @@ impl Default for StorageConfig {
 
 /// `spec.storage.type`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum StorageType {
     /// Files outlive sleep and restart.
     #[default]
@@ -165,6 +172,7 @@ pub enum StorageType {
 
 /// One entry of `spec.mounts`, with its references resolved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MountConfig {
     /// Mount point, absolute.
@@ -179,6 +187,7 @@ pub struct MountConfig {
 
 /// What a mount holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum MountSource {
     /// An empty file system in memory.
@@ -191,6 +200,7 @@ pub enum MountSource {
 
 /// A folder that the runner was given under a name (`vm-runner serve --volume NAME=PATH`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct VolumeMount {
     /// The name that the runner knows it by.
@@ -202,6 +212,7 @@ pub struct VolumeMount {
 
 /// An empty file system in memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TmpfsMount {
     /// Most bytes it may hold.
@@ -210,6 +221,7 @@ pub struct TmpfsMount {
 
 /// Files given by value.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FilesMount {
     /// The files.
@@ -218,6 +230,7 @@ pub struct FilesMount {
 
 /// One file of a [`FilesMount`]. The content is not shown by `Debug`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FileEntry {
     /// Path relative to the mount point, without `..`.
@@ -235,6 +248,7 @@ fn default_mode() -> u32 {
 
 /// `spec.limits`, with defaults as in the Workspace schema.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct LimitsConfig {
     /// `spec.limits.memory`.
@@ -269,6 +283,7 @@ impl Default for LimitsConfig {
 
 /// `spec.idle`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct IdleConfig {
     /// `spec.idle.sleepAfter`; absent means never. Idle is: no request in flight, no process running, nobody attached.

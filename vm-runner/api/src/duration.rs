@@ -129,6 +129,17 @@ impl<'de> Deserialize<'de> for WireDuration {
     }
 }
 
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for WireDuration {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string", "description": "A length of time, such as `1500ms`, `30s`, `1h30m`.", "examples": ["30s"]})
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

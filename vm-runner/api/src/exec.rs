@@ -6,6 +6,7 @@ use crate::{Base64, EnvVar, WireDuration};
 
 /// A command to run. Exactly one of `command` and `argv`, and at most one of `stdin` and `stdinBase64`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ExecRequest {
     /// A shell command line, run by `/bin/sh -c`.
@@ -58,6 +59,7 @@ pub const MAX_OUTPUT_LIMIT_BYTES: u64 = 64 << 20;
 
 /// How a command ended.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ExecResponse {
     /// Exit code, or null when a signal ended the command.

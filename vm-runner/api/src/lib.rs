@@ -12,6 +12,9 @@ pub mod duration;
 pub mod event;
 pub mod exec;
 pub mod file;
+pub mod file_archive;
+pub mod file_batch;
+pub mod file_watch;
 pub mod fsck;
 pub mod header;
 pub mod problem;
@@ -30,7 +33,16 @@ pub use config::{
 pub use duration::WireDuration;
 pub use event::VmEvent;
 pub use exec::{ExecRequest, ExecResponse};
-pub use file::{DirEntry, FileStat, FileType, ListResponse, MkdirRequest, MoveRequest};
+pub use file::{
+    AttributesRequest, CopyRequest, CopyResponse, DirEntry, FileStat, FileType, LinkRequest, ListResponse,
+    MkdirRequest, MoveRequest,
+};
+pub use file_archive::ArchiveResponse;
+pub use file_batch::{
+    BatchReadFile, BatchReadRequest, BatchReadResponse, BatchReadResult, BatchWriteFile, BatchWriteRequest,
+    BatchWriteResponse, BatchWriteResult,
+};
+pub use file_watch::{ChangedFile, FileChange};
 pub use fsck::FsckResponse;
 pub use problem::{Problem, ProblemCode};
 pub use process::{

@@ -146,6 +146,42 @@ impl Workspace {
     pub fn rename(&self) -> String {
         format!("{}/{MOVE}", self.base)
     }
+
+    /// Copies a file or a tree.
+    #[must_use]
+    pub fn copy(&self) -> String {
+        format!("{}/{COPY}", self.base)
+    }
+
+    /// Makes a link.
+    #[must_use]
+    pub fn link(&self) -> String {
+        format!("{}/{LINK}", self.base)
+    }
+
+    /// Reads many files.
+    #[must_use]
+    pub fn batch_read(&self) -> String {
+        format!("{}/{BATCH_READ}", self.base)
+    }
+
+    /// Writes many files.
+    #[must_use]
+    pub fn batch_write(&self) -> String {
+        format!("{}/{BATCH_WRITE}", self.base)
+    }
+
+    /// A tree as a tar archive.
+    #[must_use]
+    pub fn archive(&self, path: &str) -> String {
+        format!("{}/{ARCHIVE}?path={}", self.base, utf8_percent_encode(path, SEGMENT))
+    }
+
+    /// What happens to a file, or in a directory.
+    #[must_use]
+    pub fn watch(&self, path: &str) -> String {
+        format!("{}?watch", self.file(path))
+    }
 }
 
 /// Area of [`Workspace::exec`].
@@ -170,6 +206,16 @@ pub const FILES: &str = "files";
 pub const MKDIR: &str = "files:mkdir";
 /// Area of [`Workspace::rename`].
 pub const MOVE: &str = "files:move";
+/// Area of [`Workspace::copy`].
+pub const COPY: &str = "files:copy";
+/// Area of [`Workspace::link`].
+pub const LINK: &str = "files:link";
+/// Area of [`Workspace::batch_read`].
+pub const BATCH_READ: &str = "files:batchRead";
+/// Area of [`Workspace::batch_write`].
+pub const BATCH_WRITE: &str = "files:batchWrite";
+/// Area of [`Workspace::archive`].
+pub const ARCHIVE: &str = "files:archive";
 
 fn item(collection: &str, id: &str, action: &str) -> String {
     if action.is_empty() { format!("{collection}/{id}") } else { format!("{collection}/{id}/{action}") }
@@ -216,6 +262,12 @@ pub fn guest_path(area: &str) -> Option<Vec<u8>> {
         path.push(b'/');
     }
     Some(path)
+}
+
+/// The bytes of a percent-encoded guest path (`pathEncoded`).
+#[must_use]
+pub fn decode_guest_path(encoded: &str) -> Vec<u8> {
+    percent_decode_str(encoded).collect()
 }
 
 /// Percent-encodes the bytes of a guest path as [`Workspace::file`] does.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// One package that a workspace may name in `spec.software`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SoftwarePackage {
     /// Name in `spec.software[].name`.
@@ -25,6 +26,7 @@ pub struct SoftwarePackage {
 
 /// Answer of `GET /v1/software`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SoftwareList {
     /// The packages.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// One workspace as its runner sees it. Answer of `PUT` and `GET /v1/workspaces/{uid}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct WorkspaceState {
     /// UID of the Workspace resource.
@@ -39,6 +40,7 @@ pub struct WorkspaceState {
 
 /// Whether a VM runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Power {
     /// No VM.
     Asleep,
@@ -52,6 +54,7 @@ pub enum Power {
 
 /// Why a workspace sleeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum SleepReason {
     /// It has not been used since it was bound.
     NotStarted,
@@ -73,6 +76,7 @@ pub enum SleepReason {
 
 /// Whether the files of a workspace outlive its VM.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StorageState {
     /// Whether files are kept when the VM stops.
@@ -84,6 +88,7 @@ pub struct StorageState {
 
 /// The last boot of a workspace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Wake {
     /// When it was asked for, RFC 3339.
@@ -101,6 +106,7 @@ pub struct Wake {
 
 /// What woke a workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum WakeCause {
     /// An exec.
     Exec,
@@ -120,6 +126,7 @@ pub enum WakeCause {
 
 /// What a workspace uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Usage {
     /// Bytes in the writable layer.
@@ -134,6 +141,7 @@ pub struct Usage {
 
 /// Answer of `GET /v1/workspaces`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct WorkspaceList {
     /// Every workspace that the runner was told about.
@@ -143,6 +151,7 @@ pub struct WorkspaceList {
 /// One message of `GET /v1/watch`, the `data` of a server-sent event. The stream starts with a `State` for each
 /// workspace, then `Synced`, then changes as they happen. A stream that lags behind is ended: connect again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "camelCase")]
 pub enum WorkspaceChange {
     /// A workspace is new or has changed.
@@ -161,6 +170,7 @@ pub enum WorkspaceChange {
 
 /// Answer of `GET /v1/workspaces/{uid}/health`, `/healthz` and `/readyz`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Health {
     /// `ok`, or what is wrong.

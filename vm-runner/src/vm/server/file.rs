@@ -57,7 +57,7 @@ pub(crate) async fn file(vm: &Arc<Vm>, request: &mut Request) -> Result<Response
 
 /// Answers `POST files:mkdir`.
 pub(crate) async fn mkdir(vm: &Arc<Vm>, request: &mut Request) -> Result<Response, Problem> {
-    let MkdirRequest { path, parents, mode } = request.read_json(MAX_REQUEST_BYTES).await?;
+    let MkdirRequest { path, path_encoded: _, parents, mode } = request.read_json(MAX_REQUEST_BYTES).await?;
     let mode = mode.map_or(Ok(DIRECTORY_MODE), |mode| parse_mode(&mode, "mode"))?;
     let target = Target { vm, path: path.into_bytes() };
     check_path(&target.path)?;
@@ -75,7 +75,7 @@ pub(crate) async fn mkdir(vm: &Arc<Vm>, request: &mut Request) -> Result<Respons
 
 /// Answers `POST files:move`.
 pub(crate) async fn rename(vm: &Arc<Vm>, request: &mut Request) -> Result<Response, Problem> {
-    let MoveRequest { from, to, overwrite, parents } = request.read_json(MAX_REQUEST_BYTES).await?;
+    let MoveRequest { from, from_encoded: _, to, to_encoded: _, overwrite, parents } = request.read_json(MAX_REQUEST_BYTES).await?;
     let source = Target { vm, path: from.into_bytes() };
     let target = Target { vm, path: to.into_bytes() };
     check_path(&source.path)?;

@@ -50,7 +50,7 @@ pub(super) async fn list(vm: &Arc<Vm>, target: Target<'_>, query: &Query) -> Res
     // `/` sorts before every character of a name, so that what is in a directory follows it at once.
     entries.sort_by(|a, b| a.name.split('/').cmp(b.name.split('/')));
     let path = String::from_utf8_lossy(&target.path).into_owned();
-    Ok(web::json(StatusCode::OK, &ListResponse { path, entries, truncated: is_truncated }))
+    Ok(web::json(StatusCode::OK, &ListResponse { path, entries, truncated: is_truncated, next: None }))
 }
 
 struct Listing<'a> {

@@ -33,6 +33,8 @@ pub(super) fn describe(path: &[u8], stat: &Stat, link: Option<Vec<u8>>) -> FileS
         changed: rfc3339(stat.ctime),
         accessed: rfc3339(stat.atime),
         target: link.map(|target| String::from_utf8_lossy(&target).into_owned()),
+        target_encoded: None,
+        etag: None,
     }
 }
 
