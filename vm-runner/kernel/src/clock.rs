@@ -19,6 +19,11 @@ pub trait Clock: Send + Sync {
 
     /// Completes when [`Clock::monotonic`] has reached the instant.
     fn sleep_until(&self, instant: Duration) -> BoxFuture<'static, ()>;
+
+    /// CPU time of the calling thread, since some fixed point. A clock that cannot tell says that all time is.
+    fn thread_time(&self) -> Duration {
+        self.monotonic()
+    }
 }
 
 /// The host's clock.
@@ -56,6 +61,13 @@ impl Clock for SystemClock {
             None => Box::pin(std::future::pending()),
         }
     }
+
+    fn thread_time(&self) -> Duration {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+        let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();
+        Duration::from_secs(seconds).saturating_add(Duration::from_nanos(u64::from(nanos)))
+    }
 }
 
 #[cfg(test)]
@@ -69,5 +81,17 @@ mod tests {
         let clock = SystemClock::new();
         clock.sleep_until(Duration::from_secs(5)).await;
         assert!(clock.monotonic() >= Duration::from_secs(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_of_a_thread_passes_only_while_it_computes() {
+        let clock = SystemClock::new();
+        let before = clock.thread_time();
+        clock.sleep_until(Duration::from_secs(3600)).await;
+        let mut sum = 0_u64;
+        while clock.thread_time() == before {
+            sum = std::hint::black_box(sum.wrapping_add(1));
+        }
+        assert!(clock.thread_time() - before < Duration::from_secs(60));
     }
 }

@@ -195,6 +195,7 @@ impl Kernel {
             umask,
             open_files: Rlimit { soft: open_files, hard: open_files },
             signals: SignalState::new(SignalSet::EMPTY, SignalSet::EMPTY),
+            share: Arc::default(),
         };
         let envp = kernel.complete_environment(envp, &draft, &kernel.environment);
         let image = kernel.find_image(&draft, &program, argv, envp, &[], Caller::default())?;

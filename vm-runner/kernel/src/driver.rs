@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use vm_abi::{Errno, Signal};
+use vm_abi::{Errno, Signal, Stat};
 use vm_vfs::{ContentId, Location};
 
 use crate::context::ProcessContext;
@@ -68,6 +68,7 @@ pub enum ProgramEnd {
 }
 
 /// The file a program is in.
+#[derive(Clone)]
 pub struct ProgramImage {
     pub(crate) location: Location,
     pub(crate) path: Vec<u8>,
@@ -97,6 +98,22 @@ impl ProgramImage {
     #[must_use]
     pub fn map(&self) -> Option<Mapping> {
         self.location.inode().map()
+    }
+
+    /// The facts about the file.
+    ///
+    /// # Errors
+    /// What the medium answers.
+    pub fn stat(&self) -> Result<Stat, Errno> {
+        Ok(self.location.stat()?)
+    }
+
+    /// Reads a part of it; 0 at the end.
+    ///
+    /// # Errors
+    /// What reading answers.
+    pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Errno> {
+        Ok(self.location.inode().read_at(offset, buffer)?)
     }
 
     /// Its content, copied.

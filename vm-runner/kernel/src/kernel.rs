@@ -15,6 +15,7 @@ use vm_vfs::{FileSystem, Location, Namespace};
 use crate::account::Accounts;
 use crate::anonymous::anonymous_location;
 use crate::clock::{Clock, SystemClock};
+use crate::cpu::CpuGovernor;
 use crate::devfs::DevFs;
 use crate::driver::Driver;
 use crate::file::lock::LockTable;
@@ -59,6 +60,7 @@ pub(crate) struct KernelInner {
     pub(crate) controlling: ControllingTerminals,
     pub(crate) network: Arc<Network>,
     pub(crate) meters: Meters,
+    pub(crate) cpu: CpuGovernor,
     /// All anonymous files lie here.
     pub(crate) anonymous: Location,
     pub(crate) booted_at: Timespec,
@@ -163,8 +165,11 @@ impl KernelBuilder {
     pub fn build(self) -> Kernel {
         let Self { namespace, limits, clock, random, hostname, accounts, environment, drivers } = self;
         let meters = Meters::new(&limits);
+        let runtime = Handle::current();
+        let workers = runtime.metrics().num_workers();
         let inner = Arc::new(KernelInner {
             booted_at: clock.realtime(),
+            cpu: CpuGovernor::new(Arc::clone(&clock), limits.cpu_millis, workers),
             clock,
             random,
             hostname,
@@ -172,7 +177,7 @@ impl KernelBuilder {
             accounts,
             environment,
             drivers,
-            runtime: Handle::current(),
+            runtime,
             table: ProcessTable::default(),
             locks: LockTable::new(Arc::clone(&meters.locks)),
             fifos: FifoTable::default(),
@@ -212,6 +217,8 @@ pub struct ProcessInfo {
     pub memory_bytes: u64,
     /// How long it has existed.
     pub age: Duration,
+    /// CPU time it has used.
+    pub cpu_time: Duration,
 }
 
 impl Kernel {
@@ -266,6 +273,7 @@ impl Kernel {
                     ended: relations.ended,
                     memory_bytes: process.memory_bytes(),
                     age: now.saturating_sub(process.started),
+                    cpu_time: process.cpu.used(),
                 }
             };
         self.inner.table.all().into_iter().map(info).collect()
@@ -299,6 +307,23 @@ impl Kernel {
     #[must_use]
     pub fn usage(&self) -> Usage {
         self.inner.meters.usage()
+    }
+
+    /// CPU time that all processes have used, ended ones included.
+    #[must_use]
+    pub fn cpu_time(&self) -> Duration {
+        self.inner.cpu.used()
+    }
+
+    /// Lets the programs use so many thousandths of a CPU from now on; as much as they like if 0.
+    pub fn set_cpu_millis(&self, millis: u32) {
+        self.inner.cpu.set_millis(millis);
+    }
+
+    /// How many processes ran or wanted to, on average over the last one, five and fifteen minutes.
+    #[must_use]
+    pub fn load_averages(&self) -> [f64; 3] {
+        self.inner.cpu.load_averages()
     }
 
     /// Takes no more commands, asks all processes to end, and ends those that have not after the grace period. Returns

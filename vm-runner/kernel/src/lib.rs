@@ -23,13 +23,14 @@
 //! 6. `LockTable::inner`, and the locks of pipes (`Pipe::inner`), terminals (`Terminal::inner`) and
 //!    anonymous nodes (one at a time)
 //! 7. the locks inside `vm-vfs`
-//! 8. `Readiness::waiters`
+//! 8. `Readiness::waiters`, `CpuGovernor::inner` (one at a time)
 
 mod account;
 mod anonymous;
 mod clock;
 mod command;
 pub mod context;
+mod cpu;
 mod devfs;
 mod device;
 pub mod driver;

@@ -36,6 +36,8 @@ pub struct Limits {
     pub max_locks: usize,
     /// Memory of all programs together, as their drivers report it. `ENOMEM`.
     pub max_memory_bytes: u64,
+    /// CPU time of all programs together, in thousandths of a CPU; no limit if 0. Programs run slower.
+    pub cpu_millis: u32,
 }
 
 impl Default for Limits {
@@ -56,6 +58,7 @@ impl Default for Limits {
             max_poll_fds: 65_536,
             max_locks: 4096,
             max_memory_bytes: 2 << 30,
+            cpu_millis: 0,
         }
     }
 }

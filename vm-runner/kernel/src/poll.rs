@@ -22,7 +22,9 @@ use vm_abi::{Errno, PollEvents, Signal};
 
 use crate::clock::Clock;
 use crate::context::ProcessContext;
+use crate::cpu::Turn;
 use crate::driver::ProgramEnd;
+use crate::kernel::KernelInner;
 use crate::process::Process;
 
 pub(crate) use readiness::{Readiness, Registration};
@@ -142,25 +144,29 @@ pub(crate) enum RunEnd {
     Panicked,
 }
 
-/// Runs a program until it ends or its process is killed. A stopped process's program is not polled. Fires the
-/// process's alarm timer.
+/// Runs a program until it ends or its process is killed. A stopped process's program is not polled, nor is one that
+/// has no turn on a CPU. Fires the process's alarm timer.
 pub(crate) async fn run_until_killed(
     process: &Process,
-    clock: &dyn Clock,
+    kernel: &KernelInner,
     program: BoxFuture<'static, ProgramEnd>,
 ) -> RunEnd {
     let mut program = AssertUnwindSafe(program).catch_unwind();
     let mut alarm = AlarmTimer::default();
+    let mut turn = Turn::new(&kernel.cpu, &process.cpu);
     poll_fn(|cx| {
         process.control.register(cx.waker());
-        alarm.poll(process, clock, cx);
+        alarm.poll(process, &*kernel.clock, cx);
         if let Some(signal) = process.control.killed_by() {
             return Poll::Ready(RunEnd::Killed(signal));
         }
         if process.control.is_stopped() {
+            turn.cancel();
             return Poll::Pending;
         }
-        let polled = Pin::new(&mut program).poll(cx);
+        let Some(polled) = turn.poll(cx, |cx| Pin::new(&mut program).poll(cx)) else {
+            return Poll::Pending;
+        };
         // However a program ends that is killed: it is killed.
         match (process.control.killed_by(), polled) {
             (Some(signal), _) => Poll::Ready(RunEnd::Killed(signal)),

@@ -24,6 +24,7 @@ use std::time::Duration;
 use vm_abi::{Credentials, Errno, Mode, PollEvents, Signal};
 use vm_vfs::{Caller, Location};
 
+use crate::cpu::CpuTime;
 use crate::driver::Threads;
 use crate::file::File;
 use crate::file::fd_table::FdTable;
@@ -136,6 +137,8 @@ pub(crate) struct Process {
     pub(crate) alarm: Alarm,
     /// When it was spawned, on the monotonic clock.
     pub(crate) started: Duration,
+    /// Its CPU time.
+    pub(crate) cpu: CpuTime,
     fds: Mutex<FdTable>,
     image: Mutex<Arc<Image>>,
     signals: Mutex<SignalState>,
@@ -161,12 +164,13 @@ pub(crate) struct ProcessParts {
     pub(crate) cwd: Arc<WorkingDirectory>,
     pub(crate) memory: Charge,
     pub(crate) started: Duration,
+    pub(crate) cpu: CpuTime,
 }
 
 impl Process {
     /// A process that does not run yet.
     pub(crate) fn new(pid: Pid, parts: ProcessParts) -> Self {
-        let ProcessParts { fds, image, signals, credentials, umask, open_files, cwd, memory, started } =
+        let ProcessParts { fds, image, signals, credentials, umask, open_files, cwd, memory, started, cpu } =
             parts;
         Self {
             pid,
@@ -175,6 +179,7 @@ impl Process {
             child_change: Readiness::new(),
             alarm: Alarm::default(),
             started,
+            cpu,
             fds: Mutex::new(fds),
             image: Mutex::new(image),
             signals: Mutex::new(signals),

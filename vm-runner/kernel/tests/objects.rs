@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails panics; all of this is tests")]
 
 mod command;
+mod cpu;
 mod credentials;
 mod devfs;
 mod environment;

@@ -45,6 +45,7 @@ pub(crate) fn exec(ctx: &ProcessContext, request: ExecRequest) -> Result<Replace
         umask: process.umask(),
         open_files: process.open_files_limit(),
         signals: process.signals(Clone::clone),
+        share: process.cpu.share(),
     };
     let caller = ctx.pid().as_caller();
     if let Some(path) = value(&envp, b"PWD").filter(|path| path.starts_with(b"/"))

@@ -14,6 +14,7 @@ use super::signal::SignalState;
 use super::table::{Parent, Placement};
 use super::{ExitStatus, Pgid, Pid, Process, ProcessParts, Rlimit, WorkingDirectory, logical_path};
 use crate::context::ProcessContext;
+use crate::cpu::{CpuTime, Share};
 use crate::driver::ProgramEnd;
 use crate::file::fd_table::{Fd, FdFlags, FdTable};
 use crate::file::open::{Opener, open};
@@ -115,6 +116,7 @@ pub(crate) struct Draft {
     pub(crate) umask: Mode,
     pub(crate) open_files: Rlimit,
     pub(crate) signals: SignalState,
+    pub(crate) share: Arc<Share>,
 }
 
 /// Makes a child of the calling process.
@@ -168,6 +170,7 @@ impl Draft {
             umask: parent.umask(),
             open_files: parent.open_files_limit(),
             signals,
+            share: parent.cpu.share(),
         }
     }
 
@@ -257,7 +260,7 @@ impl KernelInner {
         parent: Parent,
         placement: Placement,
     ) -> Result<Arc<Process>, Errno> {
-        let Draft { fds, cwd, credentials, umask, open_files, signals } = draft;
+        let Draft { fds, cwd, credentials, umask, open_files, signals, share } = draft;
         let charge = self.meters.processes.try_take_one().ok_or(Errno::EAGAIN)?;
         let parts = ProcessParts {
             fds,
@@ -269,6 +272,7 @@ impl KernelInner {
             cwd: Arc::new(cwd),
             memory: self.meters.memory.empty_charge(),
             started: self.clock.monotonic(),
+            cpu: CpuTime::new(share),
         };
         self.table.insert(parent, placement, charge, |pid| Process::new(pid, parts))
     }
@@ -327,7 +331,7 @@ async fn run_process(kernel: Arc<KernelInner>, process: Arc<Process>) {
         let image = process.image();
         let ctx = ProcessContext::new(Arc::clone(&kernel), Arc::clone(&process), Arc::clone(&image));
         let program = Arc::clone(&image.program).run(ctx);
-        match run_until_killed(&process, &*kernel.clock, program).await {
+        match run_until_killed(&process, &kernel, program).await {
             RunEnd::Killed(signal) => break ExitStatus::Signaled(signal),
             RunEnd::Finished(ProgramEnd::Exited(code)) => break ExitStatus::Exited(code),
             RunEnd::Finished(ProgramEnd::Replaced) if !Arc::ptr_eq(&image, &process.image()) => {}

@@ -283,7 +283,13 @@ impl ProcessTable {
             return if has_child { Ok(None) } else { Err(Errno::ECHILD) };
         };
         let removed = match result.status {
-            WaitStatus::Exited(_) | WaitStatus::Signaled(_) => inner.remove(result.pid),
+            WaitStatus::Exited(_) | WaitStatus::Signaled(_) => {
+                let child = inner.remove(result.pid);
+                if let (Some(child), Ok(own)) = (&child, inner.entry(parent)) {
+                    own.process.cpu.add_child(&child.process.cpu);
+                }
+                child
+            }
             WaitStatus::Stopped(_) | WaitStatus::Continued => {
                 inner.entry_mut(result.pid)?.change = None;
                 None

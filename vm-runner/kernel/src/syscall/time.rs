@@ -14,7 +14,7 @@ pub enum ClockId {
     Realtime,
     /// Time since the VM booted.
     Monotonic,
-    /// Time the process has existed: nobody counts its CPU time.
+    /// CPU time of the process.
     Process,
 }
 
@@ -25,7 +25,7 @@ pub fn now(ctx: &ProcessContext, clock: ClockId) -> Timespec {
     match clock {
         ClockId::Realtime => source.realtime(),
         ClockId::Monotonic => Timespec::since_epoch(source.monotonic()),
-        ClockId::Process => Timespec::since_epoch(source.monotonic().saturating_sub(ctx.process().started)),
+        ClockId::Process => Timespec::since_epoch(ctx.process().cpu.used_at(source.monotonic())),
     }
 }
 
@@ -49,6 +49,27 @@ pub async fn sleep(ctx: &ProcessContext, duration: Duration) -> Result<(), Errno
         Err(Errno::ETIMEDOUT) => Ok(()),
         other => other,
     }
+}
+
+/// Charges the process for CPU time and waits while the VM has used up its share.
+///
+/// For drivers whose guests compute on threads of their own, at the end of each time slice. Others need not call it:
+/// the time in which a program's future is polled is charged anyway, and it is not polled while it has to wait.
+///
+/// # Errors
+/// `EINTR`.
+pub async fn preempt(ctx: &ProcessContext, used: Duration) -> Result<(), Errno> {
+    let (governor, time) = (&ctx.kernel().cpu, &ctx.process().cpu);
+    governor.charge(time, used);
+    while let Some(instant) = governor.held_until(time) {
+        let deadline = Deadline { clock: &*ctx.kernel().clock, instant };
+        let has_share = || if governor.held_until(time).is_none() { Ok(()) } else { Err(Errno::EAGAIN) };
+        match wait_ready(Waiter::Process(ctx), &[], Some(deadline), has_share).await {
+            Err(Errno::ETIMEDOUT) => {}
+            done => return done,
+        }
+    }
+    Ok(())
 }
 
 /// Waits until a clock shows a time.
