@@ -2,6 +2,7 @@
 //!
 //! Callers are the kernel's system calls and the files API; both get the same checks. The caller applies the umask.
 
+mod acl;
 mod attribute;
 mod create;
 mod open;

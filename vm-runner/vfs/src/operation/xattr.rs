@@ -1,13 +1,15 @@
 //! Extended attributes: names, limits and who may touch which.
 //!
 //! `user.*` belongs to those who may read or write the file, and only files and directories have it. `trusted.*` is
-//! root's and invisible to others. `security.*` is readable by all and written by root. Others are `ENOTSUP`.
+//! root's and invisible to others. `security.*` is readable by all and written by root. Access control lists are
+//! another way to write a mode (`acl.rs`). Others are `ENOTSUP`.
 
 use vm_abi::{Access, Credentials, Errno};
 
 use crate::error::{Error, VfsResult};
 use crate::inode::{MAX_XATTR_NAME_BYTES, MAX_XATTR_VALUE_BYTES, XattrSet};
 use crate::location::Location;
+use crate::operation::acl::is_acl;
 
 impl Location {
     /// The value of an extended attribute.
@@ -15,6 +17,10 @@ impl Location {
     /// # Errors
     /// `ENODATA`, `EACCES`, `ERANGE` for a bad name, `ENOTSUP`.
     pub fn get_xattr(&self, credentials: &Credentials, name: &[u8]) -> VfsResult<Vec<u8>> {
+        if is_acl(name) {
+            // There is none but the mode.
+            return Err(Errno::ENODATA.into());
+        }
         match Class::of(name)? {
             Class::User if !self.has_user_xattrs() => return Err(Errno::ENODATA.into()),
             Class::User => self.check_access(credentials, Access::READ)?,
@@ -35,6 +41,9 @@ impl Location {
         value: &[u8],
         how: XattrSet,
     ) -> VfsResult<()> {
+        if is_acl(name) {
+            return self.set_acl(credentials, name, value);
+        }
         self.check_xattr_change(credentials, name)?;
         if value.len() > MAX_XATTR_VALUE_BYTES {
             return Err(Error::limit(Errno::E2BIG, "extended attribute value bytes"));
@@ -59,6 +68,9 @@ impl Location {
     /// # Errors
     /// `ENODATA`, `EPERM`, `EACCES`, `EROFS`, `ERANGE`, `ENOTSUP`.
     pub fn remove_xattr(&self, credentials: &Credentials, name: &[u8]) -> VfsResult<()> {
+        if is_acl(name) {
+            return Err(Errno::ENODATA.into());
+        }
         self.check_xattr_change(credentials, name)?;
         self.inode.remove_xattr(name)
     }
