@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::config::{ListenAddress, Volume};
+use crate::config::{Isolation, ListenAddress, Volume};
 
 /// Runs Lodge's virtual machines: small computers for AI agents, in one process each.
 #[derive(Debug, Parser)]
@@ -94,6 +94,10 @@ pub(crate) struct ServeArgs {
     /// Most vm processes at once that only answer reads of sleeping workspaces
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub(crate) max_readers: usize,
+    /// What to do on a host whose kernel cannot bound a vm process's access to files (landlock, Linux 6.2): refuse, or
+    /// go on with the system call filter alone
+    #[arg(long, value_enum, value_name = "LEVEL", default_value_t = Isolation::BestEffort)]
+    pub(crate) isolation: Isolation,
     /// Seconds that a boot may take
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(crate) boot_timeout: u64,
@@ -113,6 +117,9 @@ pub(crate) struct VmArgs {
     /// A folder that the workspace may mount by NAME; may be repeated
     #[arg(long = "volume", value_name = "NAME=PATH[:ro]")]
     pub(crate) volumes: Vec<Volume>,
+    /// Whether to go on where the kernel cannot bound access to files
+    #[arg(long, value_enum, value_name = "LEVEL", default_value_t = Isolation::BestEffort)]
+    pub(crate) isolation: Isolation,
 }
 
 #[derive(Debug, clap::Args)]

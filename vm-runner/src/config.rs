@@ -50,6 +50,7 @@ pub(crate) struct ServeConfig {
     /// In place of the cgroup's limit.
     pub(crate) memory_limit_bytes: Option<u64>,
     pub(crate) max_readers: usize,
+    pub(crate) isolation: Isolation,
     pub(crate) boot_timeout: Duration,
     pub(crate) stop_grace: Duration,
     /// Passed on to the vm processes.
@@ -71,6 +72,7 @@ pub(crate) struct VmConfig {
     /// Absent when started by hand; then files live in memory.
     pub(crate) slot: Option<PathBuf>,
     pub(crate) volumes: Vec<Volume>,
+    pub(crate) isolation: Isolation,
 }
 
 /// A throw-away VM's configuration.
@@ -114,8 +116,8 @@ impl TryFrom<Args> for Config {
         let log = LogConfig { format: log_format, filter: log };
         let task = match command {
             Command::Serve(serve) => TaskConfig::Serve(serve_config(serve, &log)?),
-            Command::Vm(VmArgs { software, slot, volumes }) => {
-                TaskConfig::Vm(VmConfig { software, slot, volumes })
+            Command::Vm(VmArgs { software, slot, volumes, isolation }) => {
+                TaskConfig::Vm(VmConfig { software, slot, volumes, isolation })
             }
             Command::Run(run) => TaskConfig::Run(run_config(run)?),
             Command::Software(SoftwareCommand::Build { from, packages, out, cache }) => {
@@ -149,6 +151,7 @@ fn serve_config(args: ServeArgs, log: &LogConfig) -> Result<ServeConfig, Error> 
         volumes,
         memory_limit,
         max_readers,
+        isolation,
         boot_timeout,
         stop_grace,
     } = args;
@@ -186,6 +189,7 @@ fn serve_config(args: ServeArgs, log: &LogConfig) -> Result<ServeConfig, Error> 
         volumes: unique(volumes)?,
         memory_limit_bytes: memory_limit,
         max_readers,
+        isolation,
         boot_timeout: Duration::from_secs(boot_timeout),
         stop_grace: Duration::from_secs(stop_grace),
         log_arguments: log.arguments(),
@@ -220,6 +224,25 @@ impl LogConfig {
             LogFormat::Text => "text",
         };
         vec!["--log-format".to_owned(), format.to_owned(), "--log".to_owned(), self.filter.clone()]
+    }
+}
+
+/// How much isolation of vm processes is demanded of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Isolation {
+    /// Refuse to run where one of the mechanisms is missing
+    Strict,
+    /// Run with those that there are, and say so
+    BestEffort,
+}
+
+impl Isolation {
+    /// The flag's value.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::BestEffort => "best-effort",
+        }
     }
 }
 

@@ -51,23 +51,42 @@ enum Failure {
     Software(#[from] software_command::Error),
 }
 
+/// A process that has given up what its task does not need, and may begin.
+#[derive(Debug)]
+pub struct LockedDown {
+    task: TaskConfig,
+    /// Counted while the files that tell it could still be read.
+    workers: usize,
+}
+
+/// Gives up what this process will not need; a vm process, nearly everything. Comes first in a process: before it opens
+/// anything, and before there is a second thread.
+///
+/// # Errors
+/// When the host does not allow it.
+pub fn lock_down(config: Config) -> Result<LockedDown, Error> {
+    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let task = config.task;
+    if let TaskConfig::Vm(config) = &task {
+        vm::lock_down(config).map_err(Failure::from)?;
+    }
+    Ok(LockedDown { task, workers })
+}
+
 /// Does what the configuration says, to its end.
 ///
 /// # Errors
 /// With what went wrong, for people.
-pub fn run(config: Config) -> Result<ExitCode, Error> {
-    Ok(dispatch(config.task)?)
+pub fn run(process: LockedDown) -> Result<ExitCode, Error> {
+    Ok(dispatch(process)?)
 }
 
-fn dispatch(task: TaskConfig) -> Result<ExitCode, Failure> {
+fn dispatch(process: LockedDown) -> Result<ExitCode, Failure> {
+    let LockedDown { task, workers } = process;
     match task {
-        TaskConfig::Serve(config) => block_on(supervisor::serve(config))?.map_err(Failure::from)?,
-        TaskConfig::Vm(config) => {
-            // Before there is a second thread, so that all threads inherit it.
-            vm::lock_down()?;
-            block_on(vm::serve(config))?.map_err(Failure::from)?;
-        }
-        TaskConfig::Run(config) => return block_on(run::run(config))?.map_err(Failure::from),
+        TaskConfig::Serve(config) => block_on(workers, supervisor::serve(config))?.map_err(Failure::from)?,
+        TaskConfig::Vm(config) => block_on(workers, vm::serve(config))?.map_err(Failure::from)?,
+        TaskConfig::Run(config) => return block_on(workers, run::run(config))?.map_err(Failure::from),
         TaskConfig::SoftwareBuild { node_modules, packages, out, cache } => {
             software_command::build(node_modules, packages, out, cache)?;
         }
@@ -76,9 +95,9 @@ fn dispatch(task: TaskConfig) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn block_on<F: Future>(future: F) -> Result<F::Output, Failure> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::Runtime)?;
+fn block_on<F: Future>(workers: usize, future: F) -> Result<F::Output, Failure> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(workers).enable_all().build().map_err(Failure::Runtime)?;
     let output = runtime.block_on(future);
     // What still blocks, such as reading standard input, must not keep the process.
     runtime.shutdown_background();

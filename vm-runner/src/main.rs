@@ -20,5 +20,5 @@ fn main() -> ExitCode {
 fn start() -> anyhow::Result<ExitCode> {
     let config = Config::try_from(Args::parse())?;
     vm_runner::init_telemetry(&config)?;
-    Ok(vm_runner::run(config)?)
+    Ok(vm_runner::run(vm_runner::lock_down(config)?)?)
 }

@@ -9,7 +9,7 @@
 
 pub(crate) mod boot;
 pub(crate) mod etc;
-mod lockdown;
+pub(crate) mod lockdown;
 pub(crate) mod machine_room;
 mod root;
 pub(crate) mod server;
@@ -28,6 +28,7 @@ use tokio::net::{UnixDatagram, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
+use self::lockdown::Grants;
 use self::machine_room::MachineRoom;
 use self::server::Server;
 use crate::config::VmConfig;
@@ -49,8 +50,12 @@ pub(crate) enum Error {
 }
 
 /// Gives up what a vm process does not need. Runs before any thread is started.
-pub(crate) fn lock_down() -> Result<(), Error> {
-    Ok(lockdown::apply()?)
+pub(crate) fn lock_down(config: &VmConfig) -> Result<(), Error> {
+    let VmConfig { software, slot, volumes, isolation } = config;
+    let landlock = lockdown::apply(Grants { software, slot: slot.as_deref(), volumes }, *isolation)?;
+    // The supervisor has said it aloud.
+    tracing::debug!(%landlock, "locked down");
+    Ok(())
 }
 
 /// Serves until the supervisor says stop or is gone.
@@ -61,6 +66,7 @@ pub(crate) async fn serve(config: VmConfig) -> Result<(), Error> {
     let line = UnixDatagram::from_std(line.into()).map_err(Error::Line)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Line)?;
     let room = MachineRoom::open(&config.software)?;
+    lockdown::seal()?;
     // A process that is wanted at once has no time to warm up.
     let waiting = control::accept(line.as_fd());
     if waiting.is_err() {

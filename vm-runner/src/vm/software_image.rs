@@ -20,7 +20,7 @@ use super::{etc, root};
 use crate::software::Catalog;
 
 /// Where hosts keep their certificate authorities.
-const BUNDLES: [&str; 3] =
+pub(super) const CERTIFICATE_BUNDLES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 /// Largest bundle that is taken.
 const MAX_BUNDLE_BYTES: usize = 4 << 20;
@@ -203,6 +203,6 @@ fn vpath(text: &str) -> Result<VPath, Error> {
 }
 
 fn host_certificates() -> Option<Mapping> {
-    let bytes = BUNDLES.iter().find_map(|path| std::fs::read(path).ok())?;
+    let bytes = CERTIFICATE_BUNDLES.iter().find_map(|path| std::fs::read(path).ok())?;
     (bytes.len() <= MAX_BUNDLE_BYTES).then(|| Mapping::new(Arc::new(bytes)))
 }
