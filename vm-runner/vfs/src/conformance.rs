@@ -58,6 +58,12 @@ pub struct Report {
 
 /// Runs the whole suite; each scenario on a file system of its own, which takes its time from the given clock.
 pub fn run(make: &dyn Fn(Arc<dyn FileClock>) -> Fixture) -> Report {
+    run_paced(make, &|| {})
+}
+
+/// As [`run`], for a file system whose time is another clock's: `tick` is called where later changes must have later
+/// times, and returns when they have.
+pub fn run_paced(make: &dyn Fn(Arc<dyn FileClock>) -> Fixture, tick: &dyn Fn()) -> Report {
     let mut report = Report::default();
     for (table, text) in TABLES {
         let mut lines = text.lines().enumerate().peekable();
@@ -67,26 +73,29 @@ pub fn run(make: &dyn Fn(Arc<dyn FileClock>) -> Fixture) -> Report {
             while let Some(next) = lines.next_if(|(_, line)| !line.starts_with("## ")) {
                 scenario.push(next);
             }
-            run_scenario(
-                &mut report,
-                &format!("{table}: {name}"),
-                &scenario,
-                make(Arc::new(StepClock::default())),
-            );
+            let fixture = make(Arc::new(StepClock::default()));
+            run_scenario(&mut report, &format!("{table}: {name}"), &scenario, fixture, tick);
         }
     }
     report
 }
 
-fn run_scenario(report: &mut Report, name: &str, lines: &[(usize, &str)], fixture: Fixture) {
+fn run_scenario(report: &mut Report, name: &str, lines: &[(usize, &str)], fixture: Fixture, tick: &dyn Fn()) {
     let Fixture { below, finish } = fixture;
     let separator = lines.iter().position(|(_, line)| line.trim() == "--");
     let (before, after) = lines.split_at(separator.map_or(0, |position| position + 1));
-    run_lines(report, name, &before[..before.len().saturating_sub(1)], &mut Machine::new(Arc::clone(&below)));
-    run_lines(report, name, after, &mut Machine::new(finish(below)));
+    let before = &before[..before.len().saturating_sub(1)];
+    run_lines(report, name, before, &mut Machine::new(Arc::clone(&below)), tick);
+    run_lines(report, name, after, &mut Machine::new(finish(below)), tick);
 }
 
-fn run_lines(report: &mut Report, name: &str, lines: &[(usize, &str)], machine: &mut Machine) {
+fn run_lines(
+    report: &mut Report,
+    name: &str,
+    lines: &[(usize, &str)],
+    machine: &mut Machine,
+    tick: &dyn Fn(),
+) {
     for (number, line) in lines {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -94,6 +103,9 @@ fn run_lines(report: &mut Report, name: &str, lines: &[(usize, &str)], machine: 
         }
         let (command, expected) = line.split_once("->").unwrap_or((line, "ok"));
         let outcome = machine.run(command);
+        if command.starts_with("mark ") {
+            tick();
+        }
         report.checked += 1;
         if outcome != expected.trim() {
             let number = number + 1;

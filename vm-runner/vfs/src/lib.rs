@@ -5,12 +5,13 @@
 //! [`FileSystem`] implements [`Inode`] and checks no permissions.
 //!
 //! File systems here: [`tmpfs`] (memory), [`image`] (read-only trees, filled from software packages by [`packagefs`]
-//! and from host folders by [`folderfs`]) and [`overlayfs`] (layers). The kernel brings `devfs` and `procfs`. Every
+//! and from host folders by [`folderfs`]), [`hostfs`] (a folder of the host as it is) and [`overlayfs`] (layers). The
+//! kernel brings `devfs` and `procfs`. Every
 //! file system passes the suite in `conformance` (feature of that name).
 //!
 //! Neighbours: `vm-abi` below; `vm-kernel` and the runner's files API above. This crate must never know a process, an
 //! fd, a driver or the network, and nothing in it waits for a guest. The host's files are reached in `host_folder.rs`
-//! only.
+//! (software, mapped) and `hostfs` (data) only.
 //!
 //! # Lock order
 //!
@@ -18,7 +19,8 @@
 //!    points; nothing else is locked under it but what [`Inode::ino`] needs, which is nothing.
 //! 2. `Notifier::inner` is a leaf, taken when no other is held.
 //! 3. An overlay's locks, in the order its module tells.
-//! 4. The locks of the file system below an overlay: tmpfs's tree lock, then one of its inodes' content.
+//! 4. The locks of the file system below an overlay: tmpfs's tree lock, then one of its inodes' content; `hostfs` tells
+//!    its own.
 //!
 //! No lock is held while calling into another file system, except by an overlay into its layers. All locks are std's;
 //! none is held across an await, because nothing here awaits. A poisoned lock is used as it is: every critical section
@@ -32,6 +34,7 @@ mod error;
 mod file_system;
 pub mod folderfs;
 mod host_folder;
+pub mod hostfs;
 pub mod image;
 mod inode;
 mod location;
