@@ -47,11 +47,12 @@ use self::spare::Spares;
 use self::state_dir::{KnownEpochs, StateDir};
 use self::tls::Tls;
 use self::watch::Changes;
-use crate::config::{ListenAddress, ServeConfig};
+use crate::config::{Isolation, ListenAddress, ServeConfig};
 use crate::http::Request;
 use crate::listener::{self, Listener};
 use crate::software::{self, Catalog};
 use crate::task::{self, Task};
+use crate::vm::lockdown::{self, Landlock};
 
 /// Why the supervisor cannot work.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +67,8 @@ pub(crate) enum Error {
     Tls(#[from] tls::Error),
     #[error(transparent)]
     Listen(#[from] listener::Error),
+    #[error(transparent)]
+    Isolation(#[from] lockdown::Error),
     #[error("starting: {0}")]
     Start(#[source] io::Error),
 }
@@ -124,6 +127,7 @@ fn start_tls(config: &ServeConfig) -> Result<(Option<Tls>, Option<Task<()>>), Er
 }
 
 fn build_fleet(config: &ServeConfig) -> Result<(Arc<Fleet>, KnownEpochs), Error> {
+    let landlock = check_isolation(config.isolation)?;
     let catalog = Catalog::open(&config.software)?;
     catalog.check_engine()?;
     // A path that means the same to a vm process, which runs elsewhere.
@@ -131,12 +135,17 @@ fn build_fleet(config: &ServeConfig) -> Result<(Arc<Fleet>, KnownEpochs), Error>
     let state_dir = StateDir::open(&data)?;
     let slots = Slots::open(&data)?;
     let known = state_dir.scan()?;
-    let options =
-        ChildOptions { software: catalog.folder().to_owned(), log_arguments: config.log_arguments.clone() };
+    let options = ChildOptions {
+        software: catalog.folder().to_owned(),
+        isolation: config.isolation,
+        log_arguments: config.log_arguments.clone(),
+    };
     let spawner = Spawner::start(options, slots.clone()).map_err(Error::Start)?;
     let metrics = Arc::new(Metrics::new());
+    metrics.set_landlock(landlock.version());
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let fleet = Fleet {
+        landlock,
         state_dir,
         slots,
         volumes: config.volumes.clone(),
@@ -151,6 +160,22 @@ fn build_fleet(config: &ServeConfig) -> Result<(Arc<Fleet>, KnownEpochs), Error>
         max_requests_per_workspace: config.max_requests_per_workspace,
     };
     Ok((Arc::new(fleet), known))
+}
+
+/// Finds out what holds vm processes on this host, and says so where it is less than all.
+fn check_isolation(demanded: Isolation) -> Result<Landlock, Error> {
+    let landlock = lockdown::probe_landlock()?;
+    if landlock.is_whole() {
+        return Ok(landlock);
+    }
+    if demanded == Isolation::Strict {
+        return Err(lockdown::Error::Weak(landlock).into());
+    }
+    tracing::warn!(
+        "weak isolation: {landlock}; an escaped guest would reach the files of all workspaces of this runner. \
+         --isolation strict refuses to run here"
+    );
+    Ok(landlock)
 }
 
 fn keep_spares(fleet: &Arc<Fleet>) -> Task<Infallible> {

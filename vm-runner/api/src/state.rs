@@ -180,6 +180,9 @@ pub struct Health {
     /// What the VM uses; only at a workspace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// What holds the vm processes besides the system call filter; only at a runner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<String>,
 }
 
 #[cfg(test)]

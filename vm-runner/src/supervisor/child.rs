@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use super::client::VmClient;
 use super::slot::{self, Slot, Slots};
 use super::uid::Uid;
-use crate::config::Volume;
+use crate::config::{Isolation, Volume};
 use crate::control;
 
 /// How vm processes are started.
@@ -29,6 +29,8 @@ use crate::control;
 pub(crate) struct ChildOptions {
     /// The software folder, absolute.
     pub(crate) software: PathBuf,
+    /// Whether they go on where the kernel cannot bound access to files.
+    pub(crate) isolation: Isolation,
     /// Flags for logging.
     pub(crate) log_arguments: Vec<String>,
 }
@@ -175,7 +177,9 @@ fn start(options: &ChildOptions, slots: &Slots, volumes: &[Volume]) -> io::Resul
         .arg("--software")
         .arg(&options.software)
         .arg("--slot")
-        .arg(slot.path());
+        .arg(slot.path())
+        .arg("--isolation")
+        .arg(options.isolation.name());
     for volume in volumes {
         command.arg("--volume").arg(volume.to_string());
     }

@@ -13,10 +13,13 @@ use super::uid::Uid;
 use super::watch::Changes;
 use crate::config::Volume;
 use crate::software::Catalog;
+use crate::vm::lockdown::Landlock;
 
 /// Shared by all workspaces. Holds no state of any.
 #[derive(Debug)]
 pub(crate) struct Fleet {
+    /// What bounds the files of vm processes.
+    pub(crate) landlock: Landlock,
     pub(crate) state_dir: StateDir,
     pub(crate) slots: Slots,
     /// What workspaces may mount by name.

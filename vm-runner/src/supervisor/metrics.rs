@@ -59,6 +59,7 @@ pub(crate) struct Metrics {
     vm_deaths: Counter,
     workspaces: Family<PowerLabel, Gauge>,
     spares: Gauge<i64>,
+    landlock: Gauge<i64>,
     refused: Family<AreaLabel, Counter<u64, AtomicU64>>,
 }
 
@@ -77,6 +78,7 @@ impl Metrics {
             vm_deaths: Counter::default(),
             workspaces: Family::default(),
             spares: Gauge::default(),
+            landlock: Gauge::default(),
             refused: Family::default(),
         };
         metrics.register();
@@ -102,6 +104,11 @@ impl Metrics {
         registry.register("vm_deaths", "VMs that ended without being asked to", self.vm_deaths.clone());
         registry.register("workspaces", "Workspaces by power", self.workspaces.clone());
         registry.register("spares", "Warm vm processes", self.spares.clone());
+        registry.register(
+            "landlock_version",
+            "Version of landlock that bounds the files of vm processes, 0 if the kernel has none",
+            self.landlock.clone(),
+        );
         registry.register(
             "requests_refused",
             "Requests refused because a limit was reached",
@@ -134,6 +141,10 @@ impl Metrics {
 
     pub(crate) fn count_refused(&self, area: &'static str) {
         self.refused.get_or_create(&AreaLabel { area }).inc();
+    }
+
+    pub(crate) fn set_landlock(&self, version: i32) {
+        self.landlock.set(version.into());
     }
 
     pub(crate) fn set_spares(&self, count: usize) {

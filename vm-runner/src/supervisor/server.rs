@@ -95,7 +95,10 @@ impl Server {
             (route::READYZ, &Method::GET) if self.stop.is_cancelled() => {
                 web::problem(&Problem::new(ProblemCode::ShuttingDown, "the runner is stopping"))
             }
-            (route::HEALTHZ | route::READYZ, &Method::GET) => web::json(StatusCode::OK, &health("ok")),
+            (route::HEALTHZ | route::READYZ, &Method::GET) => {
+                let isolation = Some(self.fleet.landlock.to_string());
+                web::json(StatusCode::OK, &Health { isolation, ..health("ok") })
+            }
             (_, method) if is_probe => web::method_not_allowed(method, path, "GET"),
             _ => web::problem(&web::route_not_found(path)),
         }
@@ -159,7 +162,12 @@ impl Server {
 }
 
 fn health(status: &str) -> Health {
-    Health { status: status.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned(), usage: None }
+    Health {
+        status: status.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        usage: None,
+        isolation: None,
+    }
 }
 
 fn state(state: &WorkspaceState) -> Response {

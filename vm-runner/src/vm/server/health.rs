@@ -12,6 +12,7 @@ pub(crate) fn health(vm: &Vm) -> Response {
         status: "ok".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         usage: Some(vm.usage()),
+        isolation: None,
     };
     json(StatusCode::OK, &health)
 }
