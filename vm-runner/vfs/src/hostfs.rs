@@ -15,6 +15,7 @@
 //! - Fifos and sockets are nodes without content, as on a network file system: the VM's kernel keeps what flows through
 //!   them, and nothing at the host's end is ever opened. Their permission bits are fixed when they are made, and the
 //!   process' umask applies to them.
+//! - In a locked-down process the times of links, fifos and sockets cannot be set, nor can sockets be made (`ENOTSUP`).
 //! - Extended attributes named `user.*` pass; there are no others (`ENOTSUP`).
 //! - There are no unnamed files (`ENOTSUP`, to which programs know the answer): naming one takes a privilege, or `/proc`.
 //! - Appending is atomic among the processes of the VM. Others who append to the same file at the same moment may

@@ -78,7 +78,12 @@ impl Node {
     pub(super) fn store_owner(&self, uid: Option<Uid>, gid: Option<Gid>) -> VfsResult<()> {
         let uid = uid.map(|uid| rustix::fs::Uid::from_raw(uid.0));
         let gid = gid.map(|gid| rustix::fs::Gid::from_raw(gid.0));
-        Ok(rustix::fs::chownat(&self.handle().fd, "", uid, gid, AtFlags::EMPTY_PATH).map_err(errno)?)
+        let result = if self.can_open() {
+            rustix::fs::fchown(&self.any()?.fd, uid, gid)
+        } else {
+            rustix::fs::chownat(&self.handle().fd, "", uid, gid, AtFlags::EMPTY_PATH)
+        };
+        Ok(result.map_err(errno)?)
     }
 
     fn store_mode(&self, mode: Mode) -> VfsResult<()> {
@@ -86,9 +91,20 @@ impl Node {
         Ok(rustix::fs::fchmod(&handle.fd, HostMode::from_raw_mode(mode.bits())).map_err(errno)?)
     }
 
+    /// Of an open file where there can be one: a locked-down process may touch nothing else's metadata.
     fn store_times(&self, atime: Option<SetTime>, mtime: Option<SetTime>) -> VfsResult<()> {
         let times = Timestamps { last_access: host_time(atime), last_modification: host_time(mtime) };
-        Ok(rustix::fs::utimensat(&self.handle().fd, "", &times, AtFlags::EMPTY_PATH).map_err(errno)?)
+        let result = if self.can_open() {
+            rustix::fs::futimens(&self.any()?.fd, &times)
+        } else {
+            rustix::fs::utimensat(&self.handle().fd, "", &times, AtFlags::EMPTY_PATH)
+        };
+        Ok(result.map_err(errno)?)
+    }
+
+    /// Whether it is of a type that is opened.
+    fn can_open(&self) -> bool {
+        self.file_type().is_regular() || self.file_type().is_directory()
     }
 
     /// Whether there is an owner to store; giving away what belongs to one user for ever is refused.
@@ -136,7 +152,7 @@ impl Node {
     }
 
     pub(super) fn xattr_names(&self) -> VfsResult<Vec<Vec<u8>>> {
-        if !self.file_type().is_regular() && !self.file_type().is_directory() {
+        if !self.can_open() {
             return Ok(Vec::new());
         }
         let handle = self.any()?;

@@ -30,7 +30,8 @@ pub(super) fn errno(host: Host) -> Errno {
         Host::NOSPC => Errno::ENOSPC,
         Host::NOTDIR => Errno::ENOTDIR,
         Host::NOTEMPTY => Errno::ENOTEMPTY,
-        Host::NOTSUP => Errno::ENOTSUP,
+        // What a locked-down process may not ask for; programs know this answer of file systems.
+        Host::NOSYS | Host::NOTSUP => Errno::ENOTSUP,
         Host::NXIO => Errno::ENXIO,
         Host::OVERFLOW => Errno::EOVERFLOW,
         Host::PERM => Errno::EPERM,

@@ -142,8 +142,7 @@ impl Node {
                     self.writable().or_else(|_| self.readable())
                 };
                 let handle = handle?;
-                let fd = rustix::io::dup(&handle.fd).map_err(errno)?;
-                rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).map_err(errno)?;
+                let fd = rustix::io::fcntl_dupfd_cloexec(&handle.fd, 0).map_err(errno)?;
                 Ok(Handle { fd, reach: handle.reach })
             }
             FileType::Symlink
