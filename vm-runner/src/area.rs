@@ -10,10 +10,37 @@ use crate::http::route_not_found;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Area {
     Exec,
+    Processes,
+    Process(ProcessAction),
+    Shells,
+    Shell(ShellAction),
+    Events,
     File,
     Mkdir,
     Move,
     Health,
+    Wake,
+    Sleep,
+    Fsck,
+}
+
+/// What is wanted of one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProcessAction {
+    Show,
+    Wait,
+    Kill,
+    Stdin,
+    Output,
+}
+
+/// What is wanted of one shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ShellAction {
+    /// The shell itself: to see it, to end it.
+    Item,
+    Attach,
+    Resize,
 }
 
 /// Why a request is about nothing.
@@ -30,14 +57,23 @@ impl Area {
     pub(crate) fn parse(area: &str, method: &Method, path: &str) -> Result<Self, AreaError> {
         let (area, allowed) = match area {
             route::EXEC => (Self::Exec, "POST"),
+            route::PROCESSES => (Self::Processes, "GET, POST"),
+            route::SHELLS => (Self::Shells, "GET, POST"),
+            route::EVENTS => (Self::Events, "GET"),
             route::MKDIR => (Self::Mkdir, "POST"),
             route::MOVE => (Self::Move, "POST"),
             route::HEALTH => (Self::Health, "GET"),
+            route::WAKE => (Self::Wake, "POST"),
+            route::SLEEP => (Self::Sleep, "POST"),
+            route::FSCK => (Self::Fsck, "POST"),
             route::FILES => (Self::File, "GET, HEAD, PUT, DELETE"),
             _ if area.strip_prefix(route::FILES).is_some_and(|rest| rest.starts_with('/')) => {
                 (Self::File, "GET, HEAD, PUT, DELETE")
             }
-            _ => return Err(AreaError::NotFound(route_not_found(path))),
+            _ => match Self::parse_item(area) {
+                Some(item) => item,
+                None => return Err(AreaError::NotFound(route_not_found(path))),
+            },
         };
         if allowed.split(", ").any(|name| name == method.as_str()) {
             Ok(area)
@@ -46,11 +82,50 @@ impl Area {
         }
     }
 
+    /// Reads what is about one process or one shell.
+    fn parse_item(area: &str) -> Option<(Self, &'static str)> {
+        if let Some((_, action)) = route::split_item(area, route::PROCESSES) {
+            let (action, allowed) = match action {
+                "" => (ProcessAction::Show, "GET"),
+                "wait" => (ProcessAction::Wait, "GET"),
+                "kill" => (ProcessAction::Kill, "POST"),
+                "stdin" => (ProcessAction::Stdin, "POST"),
+                "output" => (ProcessAction::Output, "GET"),
+                _ => return None,
+            };
+            return Some((Self::Process(action), allowed));
+        }
+        let (_, action) = route::split_item(area, route::SHELLS)?;
+        let (action, allowed) = match action {
+            "" => (ShellAction::Item, "GET, DELETE"),
+            "attach" => (ShellAction::Attach, "GET"),
+            "resize" => (ShellAction::Resize, "POST"),
+            _ => return None,
+        };
+        Some((Self::Shell(action), allowed))
+    }
+
     /// What a boot for such a request is counted as.
     pub(crate) fn wake_cause(self) -> WakeCause {
         match self {
-            Self::Exec => WakeCause::Exec,
-            Self::File | Self::Mkdir | Self::Move | Self::Health => WakeCause::File,
+            Self::Exec
+            | Self::Processes
+            | Self::Process(_)
+            | Self::Shells
+            | Self::Shell(_)
+            | Self::Events => WakeCause::Exec,
+            Self::Wake | Self::Sleep => WakeCause::OnDemand,
+            Self::File | Self::Mkdir | Self::Move | Self::Fsck | Self::Health => WakeCause::File,
+        }
+    }
+
+    /// Whether it only reads files, so that a workspace that sleeps need not be woken for it.
+    pub(crate) fn is_file_read(self, method: &Method, _query: Option<&str>) -> bool {
+        match self {
+            Self::File => matches!(*method, Method::GET | Method::HEAD),
+            Self::Fsck => true,
+            Self::Processes | Self::Process(_) | Self::Shells | Self::Shell(_) | Self::Events => false,
+            Self::Exec | Self::Mkdir | Self::Move | Self::Health | Self::Wake | Self::Sleep => false,
         }
     }
 
@@ -58,7 +133,11 @@ impl Area {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Exec => "exec",
-            Self::File | Self::Mkdir | Self::Move => "files",
+            Self::Processes | Self::Process(_) => "processes",
+            Self::Shells | Self::Shell(_) => "shells",
+            Self::Events => "events",
+            Self::File | Self::Mkdir | Self::Move | Self::Fsck => "files",
+            Self::Wake | Self::Sleep => "power",
             Self::Health => "health",
         }
     }
@@ -104,6 +183,20 @@ mod tests {
         assert!(matches!(Area::parse("exec", &Method::GET, "/p"), Err(AreaError::Method("POST"))));
         assert_eq!(Area::parse("files/a/b", &Method::PUT, "/p").unwrap(), Area::File);
         assert_eq!(Area::parse("files:mkdir", &Method::POST, "/p").unwrap(), Area::Mkdir);
+    }
+
+    #[test]
+    fn what_is_about_one_process_or_shell_has_its_area() {
+        let parse = |area: &str, method: &Method| Area::parse(area, method, "/p");
+        assert_eq!(
+            parse("processes/7/kill", &Method::POST).unwrap(),
+            Area::Process(ProcessAction::Kill)
+        );
+        assert_eq!(parse("shells/a-1", &Method::DELETE).unwrap(), Area::Shell(ShellAction::Item));
+        assert!(matches!(parse("shells/a-1/attach", &Method::POST), Err(AreaError::Method("GET"))));
+        for area in ["processes/7/frob", "processes/", "shells/a/", "shells/a/attach/x", "processes//wait"] {
+            assert!(matches!(parse(area, &Method::GET), Err(AreaError::NotFound(_))), "{area}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use http_body::Body as _;
@@ -144,6 +144,17 @@ impl Request {
         Some(request)
     }
 
+    /// The connection itself, for a request that asks for another protocol (RFC 9110, section 7.8). It can be had once a
+    /// response with status 101 has been sent.
+    pub(crate) fn take_upgrade(&mut self) -> Option<hyper::upgrade::OnUpgrade> {
+        let asks = header_text(self.headers(), &CONNECTION)
+            .is_some_and(|list| list.split(',').any(|name| name.trim().eq_ignore_ascii_case("upgrade")));
+        if !asks || !self.headers().contains_key(UPGRADE) {
+            return None;
+        }
+        self.head.extensions.remove()
+    }
+
     /// The next bytes of the body; `None` at its end.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, Problem> {
         let Some(body) = &mut self.body else { return Ok(None) };
@@ -162,15 +173,26 @@ impl Request {
 
     /// Reads a body of at most `limit` bytes.
     pub(crate) async fn read_body(&mut self, limit: usize) -> Result<Bytes, Problem> {
+        self.read_body_as_allowed(limit, |_| Ok(())).await
+    }
+
+    /// Reads a body of at most `limit` bytes. `allow` is asked before so many bytes are held.
+    pub(crate) async fn read_body_as_allowed(
+        &mut self,
+        limit: usize,
+        mut allow: impl FnMut(usize) -> Result<(), Problem>,
+    ) -> Result<Bytes, Problem> {
         if self.body.as_ref().is_some_and(|body| body.size_hint().lower() > limit as u64) {
             return Err(body_too_large(limit));
         }
         // Nearly always there is one chunk, which then needs no copy.
         let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
+        allow(first.len())?;
         let Some(second) = self.chunk().await? else { return within(first, limit) };
         let mut all = BytesMut::from(&first[..]);
         all.extend_from_slice(&second);
         while all.len() <= limit {
+            allow(all.len())?;
             match self.chunk().await? {
                 Some(chunk) => all.extend_from_slice(&chunk),
                 None => break,

@@ -8,12 +8,14 @@
 //! guests are not.
 
 pub(crate) mod boot;
+pub(crate) mod buffers;
 pub(crate) mod etc;
 pub(crate) mod lockdown;
 pub(crate) mod machine_room;
 mod root;
 pub(crate) mod server;
 mod software_image;
+mod storage;
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -27,6 +29,7 @@ use tokio::io::Interest;
 use tokio::net::{UnixDatagram, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use self::lockdown::Grants;
 use self::machine_room::MachineRoom;
@@ -36,7 +39,10 @@ use crate::control;
 use crate::http::Request;
 
 /// What guests get to end by themselves when the VM stops.
-const GUEST_GRACE: Duration = Duration::from_millis(500);
+const GUEST_GRACE: Duration = Duration::from_secs(2);
+
+/// What answers get to reach their client after that.
+const ANSWER_GRACE: Duration = Duration::from_secs(1);
 
 /// Why a vm process cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +53,8 @@ pub(crate) enum Error {
     Line(#[source] io::Error),
     #[error(transparent)]
     MachineRoom(#[from] machine_room::Error),
+    #[error("the last writes could not be made durable: {0}")]
+    Close(&'static str),
 }
 
 /// Gives up what a vm process does not need. Runs before any thread is started.
@@ -65,7 +73,8 @@ pub(crate) async fn serve(config: VmConfig) -> Result<(), Error> {
     rustix::net::sockopt::socket_type(&line).map_err(|errno| Error::Line(errno.into()))?;
     let line = UnixDatagram::from_std(line.into()).map_err(Error::Line)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Line)?;
-    let room = MachineRoom::open(&config.software)?;
+    let grants = boot::Grants { slot: config.slot, volumes: config.volumes };
+    let room = MachineRoom::open(&config.software, grants)?;
     lockdown::seal()?;
     // A process that is wanted at once has no time to warm up.
     let waiting = control::accept(line.as_fd());
@@ -73,32 +82,54 @@ pub(crate) async fn serve(config: VmConfig) -> Result<(), Error> {
         room.warm_up().await;
     }
     let server = Arc::new(Server::new(room));
-    let mut connections = JoinSet::new();
+    let (mut connections, drain) = (JoinSet::new(), CancellationToken::new());
     if let Ok(stream) = waiting {
         let stream = UnixStream::from_std(stream).map_err(Error::Line)?;
-        connections.spawn(serve_connection(stream, Arc::clone(&server)));
+        connections.spawn(serve_connection(stream, Arc::clone(&server), drain.clone()));
     }
-    loop {
+    let grace = loop {
         let stream = tokio::select! {
             stream = accept(&line) => stream,
-            _ = terminate.recv() => break,
+            _ = terminate.recv() => break GUEST_GRACE,
         };
         match stream {
             Ok(stream) => {
                 while connections.try_join_next().is_some() {}
-                connections.spawn(serve_connection(stream, Arc::clone(&server)));
+                connections.spawn(serve_connection(stream, Arc::clone(&server), drain.clone()));
             }
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 tracing::debug!("the supervisor is gone");
-                return Ok(());
+                break Duration::ZERO;
             }
             Err(error) => tracing::warn!(%error, "taking a connection failed"),
         }
+    };
+    stop(&server, connections, &drain, grace).await
+}
+
+/// Ends in order: no new requests, the guests, the answers that are under way, the files.
+async fn stop(
+    server: &Server,
+    mut connections: JoinSet<()>,
+    drain: &CancellationToken,
+    grace: Duration,
+) -> Result<(), Error> {
+    server.begin_stop();
+    let Some(vm) = server.vm() else { return Ok(()) };
+    vm.kernel().shutdown(grace).await;
+    drain.cancel();
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(ANSWER_GRACE, ended).await.is_err() {
+        tracing::debug!("answers were cut off");
     }
-    if let Some(vm) = server.vm() {
-        vm.kernel().shutdown(GUEST_GRACE).await;
+    drop(connections);
+    let storage = vm.storage().clone();
+    let closed = tokio::task::spawn_blocking(move || storage.close()).await;
+    match closed {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Error::Close(error.errno().message())),
+        Err(_) => Err(Error::Close("the flush ended abnormally")),
     }
-    Ok(())
 }
 
 /// Takes the next connection. The line is no datagram socket, but its readiness is told alike.
@@ -107,12 +138,21 @@ async fn accept(line: &UnixDatagram) -> io::Result<UnixStream> {
     UnixStream::from_std(stream)
 }
 
-async fn serve_connection(stream: UnixStream, server: Arc<Server>) {
+async fn serve_connection(stream: UnixStream, server: Arc<Server>, drain: CancellationToken) {
     let service = service_fn(move |request| {
         let server = Arc::clone(&server);
         async move { Ok::<_, hyper::Error>(server.answer(Request::new(request)).await) }
     });
-    if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = drain.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
         tracing::debug!(%error, "a connection ended early");
     }
 }

@@ -83,6 +83,9 @@ pub struct ExecResponse {
     /// Whether standard error was longer than `outputLimit`.
     #[serde(default)]
     pub stderr_truncated: bool,
+    /// What cut the output, where it was cut: `outputLimit`, or the limit of the specification that raises it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<String>,
     /// Whether the command was killed because its time was up.
     #[serde(default)]
     pub timed_out: bool,

@@ -207,6 +207,13 @@ impl Kernel {
         Ok(ProcessHandle { process, stdin, stdout, stderr, terminal })
     }
 
+    /// A process that runs, whoever has started it; without streams. `None` if there is none of this number.
+    #[must_use]
+    pub fn process(&self, pid: Pid) -> Option<ProcessHandle> {
+        let process = self.inner().table.get(pid).ok()?;
+        Some(ProcessHandle { process, stdin: None, stdout: None, stderr: None, terminal: None })
+    }
+
     /// A pipe between the host and itself, of guests' rules and limits.
     ///
     /// # Errors
@@ -220,7 +227,7 @@ impl Kernel {
 impl KernelInner {
     /// An unnamed pipe without ends.
     pub(crate) fn new_pipe(&self, credentials: &Credentials) -> Result<Arc<Pipe>, Errno> {
-        let charge = self.meters.pipes.try_take_one().ok_or(Errno::ENFILE)?;
+        let charge = self.meters.pipes.take_one()?;
         let now = self.clock.realtime();
         let node = AnonymousNode::new(self.next_ino(), FileType::Fifo, Mode::new(0o600), credentials, now);
         Ok(Pipe::new(node, self.pipe_space(), charge))

@@ -1,5 +1,6 @@
 //! A booted VM: kernel, file systems, accounts, and the settings that can change while it runs.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -9,11 +10,18 @@ use vm_abi::{Credentials, Gid, Uid};
 use vm_api::{EnvVar, Problem, ProblemCode, Usage, WorkspaceConfig};
 use vm_kernel::{Account, Accounts};
 use vm_kernel::{HostReader, Kernel, KernelBuilder, Limits};
-use vm_vfs::{Caller, FileSystem, MountFlags, VPath, VfsResult, WalkContext};
+use vm_vfs::{Caller, MountFlags, VPath, VfsResult, WalkContext};
 use vm_wasm::WasmDriver;
 
+use super::buffers::Buffers;
+use super::server::event::EventLog;
+use super::server::process::ProcessTable;
+use super::server::shell::ShellTable;
 use super::software_image::SoftwareImage;
+use super::storage::Storage;
 use super::{etc, root};
+use crate::boot_request::Activity;
+use crate::config::Volume;
 
 /// Background output that is read and thrown away, per VM.
 const MAX_DISCARDED: usize = 1024;
@@ -23,7 +31,7 @@ pub(crate) struct Vm {
     uid: String,
     kernel: Kernel,
     user: User,
-    writable: Arc<dyn FileSystem>,
+    storage: Storage,
     storage_bytes: u64,
     /// What packages and the system set.
     base_env: Vec<(String, String)>,
@@ -31,6 +39,10 @@ pub(crate) struct Vm {
     settings: RwLock<Arc<Settings>>,
     /// Guarded by itself; a leaf in the lock order.
     discarding: Mutex<JoinSet<()>>,
+    buffers: Arc<Buffers>,
+    processes: ProcessTable,
+    shells: ShellTable,
+    events: Arc<EventLog>,
     next_upload: AtomicU64,
 }
 
@@ -50,6 +62,15 @@ pub(crate) struct User {
     pub(crate) credentials: Credentials,
 }
 
+/// What the process was given of the host, besides software.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Grants {
+    /// The files of the workspace are in the folder of its uid here; absent, they live in memory.
+    pub(crate) slot: Option<PathBuf>,
+    /// What the workspace may mount by name.
+    pub(crate) volumes: Vec<Volume>,
+}
+
 /// Boots a VM. Must be called in the runtime that its programs will run in.
 ///
 /// # Errors
@@ -59,10 +80,13 @@ pub(crate) fn boot(
     config: &WorkspaceConfig,
     software: &SoftwareImage,
     driver: Arc<WasmDriver>,
+    grants: &Grants,
 ) -> Result<Vm, Problem> {
     let accounts = accounts(config);
-    let root::Root { namespace, writable } =
-        root::build(config, Arc::clone(&software.file_system), &accounts)?;
+    let folder = grants.slot.as_ref().map(|slot| slot.join(uid));
+    let storage = Storage::open(config, folder.as_deref())?;
+    let software_layer = Arc::clone(&software.file_system);
+    let namespace = root::build(config, software_layer, &storage, &grants.volumes, &accounts)?;
     let kernel = KernelBuilder::new(namespace)
         .limits(limits(config))
         .hostname(config.name.clone())
@@ -81,13 +105,17 @@ pub(crate) fn boot(
         user: User {
             name: config.user.name.clone(),
             home: config.user.home.clone(),
-            credentials: Credentials::new(Uid(config.user.uid), Gid(config.user.gid)),
+            credentials: credentials(config),
         },
-        writable,
+        storage,
         storage_bytes: config.storage.size_bytes,
         base_env,
         settings,
         discarding: Mutex::new(JoinSet::new()),
+        buffers: Buffers::of_requests(config.limits.memory_bytes),
+        processes: ProcessTable::new(Buffers::of_kept_output(config.limits.memory_bytes)),
+        shells: ShellTable::new(),
+        events: Arc::new(EventLog::new()),
         next_upload: AtomicU64::new(0),
     })
 }
@@ -115,6 +143,31 @@ impl Vm {
         self.storage_bytes
     }
 
+    /// What requests in flight may hold in memory.
+    pub(crate) fn buffers(&self) -> &Arc<Buffers> {
+        &self.buffers
+    }
+
+    /// What the API has started on its own.
+    pub(crate) fn processes(&self) -> &ProcessTable {
+        &self.processes
+    }
+
+    /// The shells.
+    pub(crate) fn shells(&self) -> &ShellTable {
+        &self.shells
+    }
+
+    /// What happens.
+    pub(crate) fn events(&self) -> &Arc<EventLog> {
+        &self.events
+    }
+
+    /// Whom commands run as that name nobody.
+    pub(crate) fn user_name(&self) -> &str {
+        &self.user.name
+    }
+
     /// Whom file actions run as.
     pub(crate) fn credentials(&self) -> &Credentials {
         &self.user.credentials
@@ -133,6 +186,19 @@ impl Vm {
     pub(crate) fn reconfigure(&self, config: &WorkspaceConfig) {
         let new = Arc::new(settings(config, &self.base_env));
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = new;
+        self.storage.reconfigure(config);
+        self.kernel.set_cpu_millis(cpu_millis(config));
+    }
+
+    /// The layer that the workspace writes.
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// Whether anything keeps the VM awake, and what it uses.
+    pub(crate) fn activity(&self) -> Activity {
+        let living = self.kernel.processes().iter().filter(|process| process.ended.is_none()).count();
+        Activity { processes: living as u64, attached: 0, streams: 0, usage: self.usage() }
     }
 
     /// The workspace's user, or the account of this name.
@@ -173,7 +239,7 @@ impl Vm {
 
     pub(crate) fn usage(&self) -> Usage {
         let kernel = self.kernel.usage();
-        let storage = self.writable.statfs().unwrap_or_default();
+        let storage = self.storage.file_system().statfs().unwrap_or_default();
         Usage {
             storage_bytes: storage.total_bytes.saturating_sub(storage.free_bytes),
             files: storage.total_inodes.saturating_sub(storage.free_inodes),
@@ -198,9 +264,21 @@ fn accounts(config: &WorkspaceConfig) -> Accounts {
     })
 }
 
+/// The workspace's user, in its group: `id -G` names the primary group too.
+fn credentials(config: &WorkspaceConfig) -> Credentials {
+    let gid = Gid(config.user.gid);
+    Credentials { groups: vec![gid], ..Credentials::new(Uid(config.user.uid), gid) }
+}
+
+/// 0 is no limit to the kernel; the configuration has none such.
+fn cpu_millis(config: &WorkspaceConfig) -> u32 {
+    u32::try_from(config.limits.cpu_millis).unwrap_or(u32::MAX).max(1)
+}
+
 fn limits(config: &WorkspaceConfig) -> Limits {
     let limits = &config.limits;
     Limits {
+        cpu_millis: cpu_millis(config),
         max_processes: usize::try_from(limits.processes).unwrap_or(usize::MAX),
         max_fds: limits.open_files,
         max_sockets: usize::try_from(limits.sockets).unwrap_or(usize::MAX),

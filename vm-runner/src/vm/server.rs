@@ -3,11 +3,15 @@
 //! The supervisor has authorised and limited what arrives here. Before `POST /boot` nothing else is answered.
 
 pub(crate) mod errno;
+pub(crate) mod event;
 pub(crate) mod exec;
 mod file;
 mod health;
+pub(crate) mod process;
 pub(crate) mod query;
+pub(crate) mod shell;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::{Method, StatusCode};
@@ -16,7 +20,7 @@ use vm_api::{Problem, ProblemCode, WorkspaceConfig, route};
 use super::boot::Vm;
 use super::machine_room::MachineRoom;
 use crate::area::{Area, AreaError};
-use crate::boot_request::{self, BootRequest, MAX_CONFIG_BYTES};
+use crate::boot_request::{self, Access, BootRequest, MAX_CONFIG_BYTES};
 use crate::http::{self as web, Request, Response};
 use crate::validate::validate;
 
@@ -24,16 +28,42 @@ use crate::validate::validate;
 pub(crate) struct Server {
     room: MachineRoom,
     vm: OnceLock<Arc<Vm>>,
+    /// Whether the VM is for reading files only.
+    is_reading: AtomicBool,
+    is_stopping: AtomicBool,
 }
 
 impl Server {
     pub(crate) fn new(room: MachineRoom) -> Self {
-        Self { room, vm: OnceLock::new() }
+        Self {
+            room,
+            vm: OnceLock::new(),
+            is_reading: AtomicBool::new(false),
+            is_stopping: AtomicBool::new(false),
+        }
     }
 
     /// The VM, once it is booted.
     pub(crate) fn vm(&self) -> Option<&Arc<Vm>> {
         self.vm.get()
+    }
+
+    /// Takes nothing more but what is being answered.
+    pub(crate) fn begin_stop(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the VM takes this now.
+    fn admit(&self, area: Area, request: &Request) -> Result<(), Problem> {
+        if self.is_stopping.load(Ordering::Relaxed) {
+            let detail = "the VM is being stopped; the request was not done, send it again";
+            return Err(Problem::new(ProblemCode::WorkspaceStopping, detail));
+        }
+        if self.is_reading.load(Ordering::Acquire) && !area.is_file_read(request.method(), request.query()) {
+            let detail = "this VM only reads files of a workspace that sleeps";
+            return Err(Problem::new(ProblemCode::WorkspaceAsleep, detail));
+        }
+        Ok(())
     }
 
     /// Answers one request.
@@ -57,17 +87,33 @@ impl Server {
                     return Ok(web::method_not_allowed(request.method(), path, allowed));
                 }
             };
+            self.admit(area_kind, request)?;
             return match area_kind {
                 Area::Exec => exec::exec(vm, request).await,
+                Area::Processes => process::processes(vm, request).await,
+                Area::Process(action) => process::process(vm, action, area, request).await,
+                Area::Shells => shell::shells(vm, request).await,
+                Area::Shell(action) => shell::shell(vm, action, area, request).await,
+                Area::Events => event::events(vm, request),
                 Area::File => file::file(vm, request).await,
                 Area::Mkdir => file::mkdir(vm, request).await,
                 Area::Move => file::rename(vm, request).await,
                 Area::Health => Ok(health::health(vm)),
+                Area::Fsck => health::fsck(vm).await,
+                // The supervisor's.
+                Area::Wake | Area::Sleep => Err(web::route_not_found(path)),
             };
         }
         match (path, request.method()) {
             (route::BOOT, &Method::POST) => self.boot(request).await,
             (boot_request::CONFIG, &Method::PUT) => self.reconfigure(request).await,
+            (boot_request::PROMOTE, &Method::POST) => {
+                self.is_reading.store(false, Ordering::Release);
+                Ok(web::empty(StatusCode::NO_CONTENT))
+            }
+            (boot_request::ACTIVITY, &Method::GET) => {
+                Ok(web::json(StatusCode::OK, &self.vm.get().map(|vm| vm.activity()).unwrap_or_default()))
+            }
             _ => Err(web::route_not_found(path)),
         }
     }
@@ -84,8 +130,9 @@ impl Server {
 
     async fn boot(&self, request: &mut Request) -> Result<Response, Problem> {
         let body = request.read_body(MAX_CONFIG_BYTES).await?;
-        let BootRequest { uid, config } = web::parse_json(&body)?;
+        let BootRequest { uid, config, access } = web::parse_json(&body)?;
         validate(&config, self.room.catalog())?;
+        self.is_reading.store(access == Access::Files, Ordering::Release);
         let vm = self.room.boot(&uid, &config)?;
         match self.vm.set(Arc::new(vm)) {
             Ok(()) => Ok(web::empty(StatusCode::NO_CONTENT)),

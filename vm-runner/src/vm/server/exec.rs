@@ -1,149 +1,108 @@
 //! `POST exec`: a command, run to its end.
 //!
-//! Environment, later ones win: the system's defaults, what packages provide, `spec.env`, the request's `env`. A
-//! command is a session of its own; when its time is up, or its client goes away, all of the session is killed. What a
-//! command leaves running in the background goes on.
+//! A command is a session of its own; when its time is up, or its client goes away, all of the session is killed. What a
+//! command leaves running in the background goes on. A client that accepts `text/event-stream` gets the output as it
+//! comes: the command is then a process of `process.rs`, whose stream can be taken up again within a few seconds.
+
+mod body;
+pub(crate) mod order;
+mod output;
+mod problem;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use futures::FutureExt as _;
+use bytes::Bytes;
 use http::StatusCode;
 use http::header::HeaderValue;
-use vm_abi::{Access, Errno, Signal};
+use vm_abi::Signal;
 use vm_api::exec::{DEFAULT_OUTPUT_LIMIT_BYTES, MAX_OUTPUT_LIMIT_BYTES};
-use vm_api::{Base64, ExecRequest, ExecResponse, Problem, ProblemCode, header};
-use vm_kernel::{Command, ExitStatus, HostReader, Kernel, ProcessHandle, Sid, Stdio};
+use vm_api::{Base64, ExecRequest, ExecResponse, Problem, header};
+use vm_kernel::{ExitStatus, Kernel, ProcessHandle, Sid, Stdio};
 
-use super::errno::shown;
-use crate::http::{self as web, Request, Response};
-use crate::validate::check_env;
-use crate::vm::boot::{User, Vm};
-use crate::vm::etc;
+use self::body::HeldBody;
+use self::order::{Order, Wanted, parse_timeout};
+use self::output::Output;
+use super::event::stream;
+use super::process;
+use crate::http::{self as web, Body, Request, Response};
+use crate::vm::boot::Vm;
+use crate::vm::buffers::Held;
+
+pub(crate) use self::problem::invalid;
 
 /// Largest request; its stdin is part of it.
 const MAX_REQUEST_BYTES: usize = 16 << 20;
 /// How long the rest of a command's output is waited for when something in the background still holds it.
-const BACKGROUND_GRACE: Duration = Duration::from_millis(50);
+pub(crate) const BACKGROUND_GRACE: Duration = Duration::from_millis(50);
+/// Answers up to this are not worth counting.
+const MAX_UNCOUNTED_BYTES: usize = 64 << 10;
 
 /// Answers one request.
 pub(crate) async fn exec(vm: &Arc<Vm>, request: &mut Request) -> Result<Response, Problem> {
-    let request: ExecRequest = request.read_json(MAX_REQUEST_BYTES).await?;
-    let order = Order::parse(vm, request)?;
-    let started = Instant::now();
-    let (timeout, output_limit) = (order.timeout, order.output_limit);
-    let mut running = order.spawn(vm)?;
-    let mut response = running.finish(vm, timeout, output_limit).await;
-    // To the microsecond.
-    let duration = (started.elapsed().as_secs_f64() * 1_000_000.0).round() / 1000.0;
-    response.duration_ms = duration;
-    let mut response = web::json(StatusCode::OK, &response);
-    if let Ok(value) = HeaderValue::try_from(format!("run;dur={duration:.3}")) {
-        response.headers_mut().insert(header::SERVER_TIMING, value);
-    }
-    Ok(response)
+    let is_streamed = stream::is_wanted(request.headers());
+    let mut held = vm.buffers().hold();
+    let body = request.read_body_as_allowed(MAX_REQUEST_BYTES, |bytes| held.grow_to(bytes)).await?;
+    let wanted: ExecRequest = web::parse_json(&body)?;
+    let job = Job::parse(vm, wanted, held)?;
+    if is_streamed { process::exec(vm, job) } else { job.run(vm).await }
 }
 
-/// A request that makes sense.
-struct Order {
-    argv: Vec<String>,
-    env: Vec<(String, String)>,
-    cwd: String,
-    user: User,
-    stdin: Stdio,
-    timeout: Duration,
+/// A command with what it reads and how much it may write.
+pub(crate) struct Job {
+    pub(crate) order: Order,
+    pub(crate) stdin: Stdio,
+    pub(crate) timeout: Duration,
     output_limit: usize,
+    /// The request's share of memory.
+    pub(crate) held: Held,
 }
 
-impl Order {
-    fn parse(vm: &Vm, request: ExecRequest) -> Result<Self, Problem> {
+impl Job {
+    fn parse(vm: &Vm, request: ExecRequest, held: Held) -> Result<Self, Problem> {
         let ExecRequest { command, argv, env, cwd, user, stdin, stdin_base64, timeout, output_limit } =
             request;
-        let argv = parse_argv(command, argv)?;
-        check_env(&env, "env")?;
-        let user = vm.user(user.as_deref())?;
-        let cwd = parse_cwd(cwd, &user)?;
+        let order = Order::parse(vm, Wanted { command, argv, env, cwd, user })?;
         let stdin = match (stdin, stdin_base64) {
             (Some(_), Some(_)) => return Err(invalid("stdin", "give either stdin or stdinBase64, not both")),
             (Some(text), None) => Stdio::Bytes(Bytes::from(text)),
             (None, Some(Base64(bytes))) => Stdio::Bytes(Bytes::from(bytes)),
             (None, None) => Stdio::Null,
         };
-        let settings = vm.settings();
-        let most = settings.command_timeout;
-        let timeout = match timeout {
-            None => most,
-            Some(timeout) if timeout.0 <= most && !timeout.0.is_zero() => timeout.0,
-            Some(timeout) => {
-                let detail = format!(
-                    "timeout is {timeout}; it must be more than 0 and at most {most:?}, which is spec.limits.commandTimeout"
-                );
-                return Err(invalid("timeout", detail).with_limit("spec.limits.commandTimeout"));
-            }
-        };
-        let mut merged = settings.env.clone();
-        merged.extend(env.into_iter().map(|var| (var.name, var.value)));
-        Ok(Self {
-            argv,
-            env: merged,
-            cwd,
-            user,
-            stdin,
-            timeout,
-            output_limit: parse_output_limit(output_limit)?,
-        })
+        let timeout = parse_timeout(vm, timeout)?;
+        Ok(Self { order, stdin, timeout, output_limit: parse_output_limit(output_limit)?, held })
     }
 
-    fn spawn(self, vm: &Arc<Vm>) -> Result<Running, Problem> {
-        let Self { argv, env, cwd, user, stdin, timeout: _, output_limit: _ } = self;
-        check_cwd(vm, &user, &cwd)?;
-        let path = env.iter().rev().find(|(name, _)| name == "PATH").map_or(etc::PATH, |(_, path)| path);
-        let path = path.to_owned();
-        let name = argv.first().cloned().unwrap_or_default();
-        let mut command = Command::new(name.clone().into_bytes())
-            .args(argv.into_iter().skip(1).map(String::into_bytes))
-            .cwd(cwd.into_bytes())
-            .credentials(user.credentials)
-            .stdin(stdin)
-            .stdout(Stdio::Piped)
-            .stderr(Stdio::Piped);
-        for (name, value) in env {
-            command = command.env(name, value);
-        }
+    async fn run(self, vm: &Arc<Vm>) -> Result<Response, Problem> {
+        let Self { order, stdin, timeout, output_limit, held: _held } = self;
+        let started = Instant::now();
         let mut process =
-            vm.kernel().spawn(command).map_err(|errno| spawn_problem(errno, &name, &path, vm))?;
-        let stdout = Output::new(process.stdout.take());
-        let stderr = Output::new(process.stderr.take());
-        let guard = SessionGuard { kernel: vm.kernel().clone(), session: Some(process.session()) };
-        Ok(Running { process, stdout, stderr, guard })
+            order.spawn(vm, |command| command.stdin(stdin).stdout(Stdio::Piped).stderr(Stdio::Piped))?;
+        let output = |reader| Output::new(reader, output_limit, vm.buffers().hold());
+        let running = Running {
+            stdout: output(process.stdout.take()),
+            stderr: output(process.stderr.take()),
+            guard: SessionGuard { kernel: vm.kernel().clone(), session: Some(process.session()) },
+            process,
+        };
+        let (response, held) = running.finish(vm, timeout, started).await;
+        Ok(answer(&response, held))
     }
 }
 
-fn parse_argv(command: Option<String>, argv: Option<Vec<String>>) -> Result<Vec<String>, Problem> {
-    let argv = match (command, argv) {
-        (Some(command), None) => vec!["/bin/sh".to_owned(), "-c".to_owned(), command],
-        (None, Some(argv)) if argv.first().is_some_and(|name| !name.is_empty()) => argv,
-        (None, Some(_)) => return Err(invalid("argv", "argv needs at least the name of a program")),
-        (Some(_), Some(_)) => return Err(invalid("argv", "give either command or argv, not both")),
-        (None, None) => return Err(invalid("command", "give a command (run by /bin/sh -c) or an argv")),
+fn answer(response: &ExecResponse, held: [Held; 2]) -> Response {
+    let mut answer = if response.stdout.len() + response.stderr.len() <= MAX_UNCOUNTED_BYTES {
+        web::json(StatusCode::OK, response)
+    } else {
+        // Strings and numbers only: cannot fail.
+        let bytes = serde_json::to_vec(response).map(Bytes::from).unwrap_or_default();
+        let empty = web::with_type(StatusCode::OK, "application/json", Bytes::new());
+        empty.map(|_| Body::new(HeldBody { bytes, _held: held }))
     };
-    match argv.iter().position(|argument| argument.contains('\0')) {
-        Some(index) => Err(invalid("argv", format!("argument {index} contains NUL"))),
-        None => Ok(argv),
+    if let Ok(value) = HeaderValue::try_from(format!("run;dur={:.3}", response.duration_ms)) {
+        answer.headers_mut().insert(header::SERVER_TIMING, value);
     }
-}
-
-fn parse_cwd(cwd: Option<String>, user: &User) -> Result<String, Problem> {
-    let cwd = match cwd {
-        None => return Ok(user.home.clone()),
-        Some(cwd) if cwd.starts_with('/') => cwd,
-        Some(cwd) => format!("{}/{cwd}", user.home.trim_end_matches('/')),
-    };
-    if cwd.contains('\0') {
-        return Err(Problem::new(ProblemCode::InvalidPath, "cwd contains NUL").with_field("cwd"));
-    }
-    Ok(cwd)
+    answer
 }
 
 fn parse_output_limit(limit: Option<u64>) -> Result<usize, Problem> {
@@ -157,63 +116,17 @@ fn parse_output_limit(limit: Option<u64>) -> Result<usize, Problem> {
     Ok(usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
-/// A working directory that cannot be entered must not look like a command that does not exist.
-fn check_cwd(vm: &Vm, user: &User, cwd: &str) -> Result<(), Problem> {
-    let result = vm.walk(&user.credentials, |walk| {
-        let location = walk.resolve(cwd.as_bytes())?;
-        if !location.file_type().is_directory() {
-            return Err(Errno::ENOTDIR.into());
-        }
-        location.check_access(&user.credentials, Access::EXECUTE)
-    });
-    result.map_err(|error| {
-        let errno = error.errno();
-        Problem::new(ProblemCode::InvalidCwd, format!("cwd {}: {}", shown(cwd.as_bytes()), errno.message()))
-            .with_errno(errno.name())
-            .with_field("cwd")
-    })
+/// Milliseconds, to the microsecond.
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
 }
 
-fn spawn_problem(errno: Errno, name: &str, path: &str, vm: &Vm) -> Problem {
-    let shown = shown(name.as_bytes());
-    let problem = match errno {
-        Errno::ENOENT if name.contains('/') => {
-            Problem::new(ProblemCode::CommandNotFound, format!("there is no program {shown}"))
-        }
-        Errno::ENOENT => Problem::new(
-            ProblemCode::CommandNotFound,
-            format!("there is no command {shown:?} in PATH={path}; does spec.software bring it?"),
-        ),
-        Errno::EACCES | Errno::ENOEXEC | Errno::EISDIR | Errno::ENOTDIR => Problem::new(
-            ProblemCode::CommandNotExecutable,
-            format!("{shown} cannot be run: {}", errno.message()),
-        ),
-        Errno::EAGAIN => {
-            let most = vm.kernel().limits().max_processes;
-            let detail = format!(
-                "{most} processes run, the most of this workspace; end some or raise spec.limits.processes"
-            );
-            Problem::new(ProblemCode::LimitProcesses, detail).with_limit("spec.limits.processes")
-        }
-        Errno::ENOMEM => Problem::new(ProblemCode::LimitMemory, "no memory left for another program")
-            .with_limit("spec.limits.memory"),
-        Errno::E2BIG => {
-            Problem::new(ProblemCode::LimitArguments, "arguments and environment are too long together")
-        }
-        Errno::ENFILE | Errno::EMFILE => {
-            Problem::new(ProblemCode::LimitOpenFiles, "no room for another open file")
-                .with_limit("spec.limits.openFiles")
-        }
-        other => Problem::new(
-            ProblemCode::CommandNotExecutable,
-            format!("{shown} cannot be run: {}", other.message()),
-        ),
-    };
-    problem.with_errno(errno.name())
-}
-
-fn invalid(field: &str, detail: impl Into<String>) -> Problem {
-    Problem::new(ProblemCode::InvalidRequest, detail).with_field(field)
+/// Exit code or name of the signal, as the API tells it.
+pub(crate) fn code_and_signal(status: ExitStatus) -> (Option<u8>, Option<String>) {
+    match status {
+        ExitStatus::Exited(code) => (Some(code), None),
+        ExitStatus::Signaled(signal) => (None, Some(signal.name().into_owned())),
+    }
 }
 
 /// A command that runs.
@@ -225,9 +138,7 @@ struct Running {
 }
 
 impl Running {
-    async fn finish(&mut self, vm: &Vm, timeout: Duration, limit: usize) -> ExecResponse {
-        self.stdout.limit = limit;
-        self.stderr.limit = limit;
+    async fn finish(mut self, vm: &Vm, timeout: Duration, started: Instant) -> (ExecResponse, [Held; 2]) {
         let ended = tokio::time::timeout(timeout, self.run()).await.ok();
         let timed_out = ended.is_none();
         let status = match ended {
@@ -235,35 +146,35 @@ impl Running {
             None => {
                 self.guard.kill();
                 let status = self.process.wait().await;
-                self.stdout.take_available();
-                self.stderr.take_available();
+                self.read_rest().await;
                 status
             }
         };
         self.guard.release();
-        for output in [&mut self.stdout, &mut self.stderr] {
+        let Self { process: _, mut stdout, mut stderr, guard: _guard } = self;
+        for output in [&mut stdout, &mut stderr] {
             if let Some(reader) = output.reader.take() {
                 vm.discard(reader);
             }
         }
-        let (exit_code, signal) = match status {
-            ExitStatus::Exited(code) => (Some(code), None),
-            ExitStatus::Signaled(signal) => (None, Some(signal.name().into_owned())),
-        };
-        let (stdout, stdout_base64) = text_or_bytes(self.stdout.bytes.split().freeze());
-        let (stderr, stderr_base64) = text_or_bytes(self.stderr.bytes.split().freeze());
-        ExecResponse {
+        let duration_ms = milliseconds(started.elapsed());
+        let (exit_code, signal) = code_and_signal(status);
+        let (stdout_text, stdout_base64) = text_or_bytes(stdout.take());
+        let (stderr_text, stderr_base64) = text_or_bytes(stderr.take());
+        let response = ExecResponse {
             exit_code,
             signal,
-            stdout,
+            stdout: stdout_text,
             stdout_base64,
-            stderr,
+            stderr: stderr_text,
             stderr_base64,
-            stdout_truncated: self.stdout.is_truncated,
-            stderr_truncated: self.stderr.is_truncated,
+            stdout_truncated: stdout.cut_by().is_some(),
+            stderr_truncated: stderr.cut_by().is_some(),
+            limit: stdout.cut_by().or(stderr.cut_by()).map(str::to_owned),
             timed_out,
-            duration_ms: 0.0,
-        }
+            duration_ms,
+        };
+        (response, [stdout.into_held(), stderr.into_held()])
     }
 
     /// Reads everything until the command has ended. May be cancelled: nothing that was read is lost.
@@ -279,50 +190,18 @@ impl Running {
             }
         };
         let Some(status) = status else { return process.wait().await };
-        // Something in the background may hold the streams for long; what is on its way arrives at once.
-        let rest = async { tokio::join!(stdout.read_to_end(), stderr.read_to_end()) };
-        let _ = tokio::time::timeout(BACKGROUND_GRACE, rest).await;
+        self.read_rest().await;
         status
     }
-}
 
-/// What a command writes to one stream.
-struct Output {
-    reader: Option<HostReader>,
-    bytes: BytesMut,
-    limit: usize,
-    is_truncated: bool,
-}
-
-impl Output {
-    fn new(reader: Option<HostReader>) -> Self {
-        Self { reader, bytes: BytesMut::new(), limit: usize::MAX, is_truncated: false }
-    }
-
-    async fn read_to_end(&mut self) {
-        while let Some(reader) = &mut self.reader {
-            match reader.read().await {
-                Some(chunk) => self.keep(&chunk),
-                None => self.reader = None,
-            }
-        }
-    }
-
-    fn take_available(&mut self) {
-        while let Some(reader) = &mut self.reader {
-            match reader.read().now_or_never() {
-                Some(Some(chunk)) => self.keep(&chunk),
-                Some(None) => self.reader = None,
-                None => return,
-            }
-        }
-    }
-
-    fn keep(&mut self, chunk: &[u8]) {
-        let room = self.limit - self.bytes.len();
-        let kept = chunk.len().min(room);
-        self.bytes.extend_from_slice(&chunk[..kept]);
-        self.is_truncated |= kept < chunk.len();
+    /// Reads what is on its way when the command has ended. Something in the background may hold the streams for long.
+    async fn read_rest(&mut self) {
+        let Self { stdout, stderr, .. } = self;
+        let rest = async { tokio::join!(stdout.read_to_end(), stderr.read_to_end()) };
+        let _ = tokio::time::timeout(BACKGROUND_GRACE, rest).await;
+        // What the time did not suffice for is there by now.
+        self.stdout.take_available();
+        self.stderr.take_available();
     }
 }
 
@@ -363,33 +242,9 @@ fn text_or_bytes(bytes: Bytes) -> (String, Option<Base64>) {
 
 #[cfg(test)]
 mod tests {
+    use vm_api::ProblemCode;
+
     use super::*;
-
-    #[test]
-    fn a_request_has_exactly_one_of_command_and_argv() {
-        let argv = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
-        assert_eq!(parse_argv(Some("x".to_owned()), None).unwrap(), ["/bin/sh", "-c", "x"]);
-        assert_eq!(parse_argv(None, argv(&["ls", "-l"])).unwrap(), ["ls", "-l"]);
-        for (command, argv) in [
-            (None, None),
-            (Some("x".to_owned()), argv(&["x"])),
-            (None, argv(&[])),
-            (None, argv(&[""])),
-            (None, argv(&["a\0"])),
-        ] {
-            assert!(parse_argv(command, argv).unwrap_err().is(ProblemCode::InvalidRequest));
-        }
-    }
-
-    #[test]
-    fn output_beyond_the_limit_is_dropped_and_flagged() {
-        let mut output = Output::new(None);
-        output.limit = 5;
-        output.keep(b"abc");
-        assert!(!output.is_truncated);
-        output.keep(b"defg");
-        assert_eq!((&output.bytes[..], output.is_truncated), (&b"abcde"[..], true));
-    }
 
     #[test]
     fn bytes_that_are_no_text_are_kept_exactly() {
@@ -401,6 +256,7 @@ mod tests {
     #[test]
     fn an_output_limit_above_the_most_is_refused_by_name() {
         let problem = parse_output_limit(Some(MAX_OUTPUT_LIMIT_BYTES + 1)).unwrap_err();
+        assert!(problem.is(ProblemCode::InvalidRequest));
         assert_eq!(problem.limit.as_deref(), Some("outputLimit"));
     }
 }

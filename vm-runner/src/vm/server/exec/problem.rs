@@ -1,0 +1,89 @@
+//! Why a command could not be started, with the limit that was hit and what raises it.
+
+use vm_abi::Errno;
+use vm_api::{Problem, ProblemCode};
+use vm_kernel::{Limits, Usage};
+
+use crate::vm::boot::Vm;
+use crate::vm::server::errno::shown;
+
+/// The problem of a field of the request.
+pub(crate) fn invalid(field: &str, detail: impl Into<String>) -> Problem {
+    Problem::new(ProblemCode::InvalidRequest, detail).with_field(field)
+}
+
+/// The problem of a program called `name`, looked for in `path`, that could not be started.
+pub(crate) fn spawn_problem(errno: Errno, name: &str, path: &str, vm: &Vm) -> Problem {
+    let shown = shown(name.as_bytes());
+    let limits = vm.kernel().limits();
+    let problem = match errno {
+        Errno::ENOENT if name.contains('/') => {
+            Problem::new(ProblemCode::CommandNotFound, format!("there is no program {shown}"))
+        }
+        Errno::ENOENT => Problem::new(
+            ProblemCode::CommandNotFound,
+            format!("there is no command {shown:?} in PATH={path}; does spec.software bring it?"),
+        ),
+        Errno::EAGAIN => {
+            let most = limits.max_processes;
+            let detail = format!(
+                "{most} processes run, the most of this workspace; end some or raise spec.limits.processes"
+            );
+            Problem::new(ProblemCode::LimitProcesses, detail).with_limit("spec.limits.processes")
+        }
+        Errno::ENOMEM => Problem::new(ProblemCode::LimitMemory, "no memory left for another program")
+            .with_limit("spec.limits.memory"),
+        Errno::E2BIG => {
+            let most = limits.max_args_bytes;
+            let detail = format!(
+                "arguments and environment have more than {most} bytes together; write them to a file"
+            );
+            Problem::new(ProblemCode::LimitArguments, detail)
+                .with_limit(format!("{most} bytes of arguments and environment"))
+        }
+        Errno::EMFILE => {
+            let most = limits.max_fds;
+            let detail = format!("a process may have {most} open files; raise spec.limits.openFiles");
+            Problem::new(ProblemCode::LimitOpenFiles, detail).with_limit("spec.limits.openFiles")
+        }
+        Errno::ENFILE => system_wide(limits, &vm.kernel().usage()),
+        Errno::ENOSPC => {
+            let limit = format!("{} terminals per VM", limits.max_terminals);
+            let detail = format!("{limit} are the most; end shells that are not needed");
+            Problem::new(ProblemCode::LimitTerminals, detail).with_limit(limit)
+        }
+        other => Problem::new(
+            ProblemCode::CommandNotExecutable,
+            format!("{shown} cannot be run: {}", other.message()),
+        ),
+    };
+    problem.with_errno(errno.name())
+}
+
+/// Which of the things that all processes share has run out.
+fn system_wide(limits: &Limits, usage: &Usage) -> Problem {
+    let pipes = (usage.pipes, limits.max_pipes as u64, "pipes");
+    let files = (usage.open_files, limits.max_open_files as u64, "open files");
+    // A command needs a few of each: who has the least room left is it.
+    let room = |(used, most, _): &(u64, u64, &str)| most.saturating_sub(*used);
+    let (used, most, what) = if room(&pipes) <= room(&files) { pipes } else { files };
+    let limit = format!("{most} {what} per VM");
+    let detail =
+        format!("{used} {what} are in use by all processes together, and {limit} are the most; end some");
+    Problem::new(ProblemCode::LimitOpenFiles, detail).with_limit(limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_all_processes_share_is_not_blamed_on_the_limit_of_one() {
+        let limits = Limits::default();
+        let usage = Usage { pipes: limits.max_pipes as u64 - 1, ..Usage::default() };
+        let problem = system_wide(&limits, &usage);
+        assert_eq!(problem.limit.as_deref(), Some("1024 pipes per VM"));
+        let usage = Usage { open_files: limits.max_open_files as u64 - 2, ..Usage::default() };
+        assert_eq!(system_wide(&limits, &usage).limit.as_deref(), Some("16384 open files per VM"));
+    }
+}
