@@ -44,6 +44,8 @@ pub(crate) struct CpuGovernor {
     /// How many can run at once at all.
     workers: usize,
     used: AtomicU64,
+    /// When a process ran last, on the monotonic clock.
+    last_ran: AtomicU64,
     inner: Mutex<Inner>,
 }
 
@@ -81,7 +83,13 @@ impl CpuGovernor {
         let now = clock.monotonic();
         let mut inner = Inner { millis, now, period: nanos(now) / PERIOD, ..Inner::default() };
         inner.left = inner.quota();
-        Self { clock, workers: workers.max(1), used: AtomicU64::new(0), inner: Mutex::new(inner) }
+        Self {
+            clock,
+            workers: workers.max(1),
+            used: AtomicU64::new(0),
+            last_ran: AtomicU64::new(nanos(now)),
+            inner: Mutex::new(inner),
+        }
     }
 
     /// Gives so many thousandths of a CPU from now on.
@@ -98,6 +106,12 @@ impl CpuGovernor {
     /// All CPU time that was ever charged.
     pub(crate) fn used(&self) -> Duration {
         Duration::from_nanos(self.used.load(Ordering::Relaxed))
+    }
+
+    /// How long ago a process ran.
+    pub(crate) fn idle_for(&self) -> Duration {
+        let last = Duration::from_nanos(self.last_ran.load(Ordering::Relaxed));
+        self.clock.monotonic().saturating_sub(last)
     }
 
     /// How many processes ran or wanted to, over the last one, five and fifteen minutes.
@@ -200,6 +214,7 @@ impl CpuGovernor {
         let now = inner.now;
         inner.load.add(now, used);
         self.used.fetch_add(used, Ordering::Relaxed);
+        self.last_ran.store(nanos(now), Ordering::Relaxed);
     }
 }
 

@@ -19,12 +19,13 @@ use crate::cpu::CpuGovernor;
 use crate::devfs::DevFs;
 use crate::driver::Driver;
 use crate::file::lock::LockTable;
+use crate::limit::{Limit, Refusals};
 use crate::limits::Limits;
 use crate::pipe::PipeSpace;
 use crate::pipe::fifo::FifoTable;
 use crate::poll::{Deadline, Interest, Waiter, wait_ready};
 use crate::process::table::{Parent, ProcessTable};
-use crate::process::{ExitStatus, Pgid, Pid, Sid};
+use crate::process::{ExitStatus, Pid, Sid};
 use crate::procfs::ProcFs;
 use crate::pty::{DevPts, PtyTable};
 use crate::random::{OsRandom, Random};
@@ -60,6 +61,7 @@ pub(crate) struct KernelInner {
     pub(crate) controlling: ControllingTerminals,
     pub(crate) network: Arc<Network>,
     pub(crate) meters: Meters,
+    pub(crate) refusals: Arc<Refusals>,
     pub(crate) cpu: CpuGovernor,
     /// All anonymous files lie here.
     pub(crate) anonymous: Location,
@@ -75,6 +77,7 @@ pub(crate) struct Meters {
     pub(crate) pipes: Arc<Meter>,
     pub(crate) pipe_bytes: Arc<Meter>,
     pub(crate) sockets: Arc<Meter>,
+    pub(crate) socket_bytes: Arc<Meter>,
     pub(crate) terminals: Arc<Meter>,
     pub(crate) locks: Arc<Meter>,
     pub(crate) memory: Arc<Meter>,
@@ -164,7 +167,8 @@ impl KernelBuilder {
     #[must_use]
     pub fn build(self) -> Kernel {
         let Self { namespace, limits, clock, random, hostname, accounts, environment, drivers } = self;
-        let meters = Meters::new(&limits);
+        let refusals = Arc::<Refusals>::default();
+        let meters = Meters::new(&limits, &refusals);
         let runtime = Handle::current();
         let workers = runtime.metrics().num_workers();
         let inner = Arc::new(KernelInner {
@@ -185,10 +189,12 @@ impl KernelBuilder {
             controlling: ControllingTerminals::default(),
             network: Network::new(
                 Arc::clone(&meters.sockets),
-                limits.socket_buffer_bytes,
-                limits.max_listen_backlog,
+                Arc::clone(&meters.socket_bytes),
+                Arc::clone(&refusals),
+                &limits,
             ),
             meters,
+            refusals,
             limits,
             anonymous: anonymous_location(),
             next_file_id: AtomicU64::new(1),
@@ -196,29 +202,6 @@ impl KernelBuilder {
         });
         Kernel { _owner: Arc::new(Owner(Arc::clone(&inner))), inner }
     }
-}
-
-/// A process, as the host sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProcessInfo {
-    /// Its number.
-    pub pid: Pid,
-    /// Its parent's; 0 is the host, 1 adopts orphans.
-    pub parent: i32,
-    /// Its group.
-    pub group: Pgid,
-    /// Its session.
-    pub session: Sid,
-    /// Its arguments.
-    pub argv: Arc<[Vec<u8>]>,
-    /// How it ended, if it is a zombie.
-    pub ended: Option<ExitStatus>,
-    /// Memory of its program.
-    pub memory_bytes: u64,
-    /// How long it has existed.
-    pub age: Duration,
-    /// CPU time it has used.
-    pub cpu_time: Duration,
 }
 
 impl Kernel {
@@ -258,27 +241,6 @@ impl Kernel {
         &self.inner.limits
     }
 
-    /// All processes, zombies included.
-    #[must_use]
-    pub fn processes(&self) -> Vec<ProcessInfo> {
-        let now = self.inner.clock.monotonic();
-        let info =
-            |(process, relations): (Arc<crate::process::Process>, crate::process::table::Relations)| {
-                ProcessInfo {
-                    pid: process.pid,
-                    parent: relations.parent.number(),
-                    group: relations.group,
-                    session: relations.session,
-                    argv: Arc::clone(&process.image().argv),
-                    ended: relations.ended,
-                    memory_bytes: process.memory_bytes(),
-                    age: now.saturating_sub(process.started),
-                    cpu_time: process.cpu.used(),
-                }
-            };
-        self.inner.table.all().into_iter().map(info).collect()
-    }
-
     /// Sends a signal to a process.
     ///
     /// # Errors
@@ -286,6 +248,16 @@ impl Kernel {
     pub fn kill(&self, pid: Pid, signal: Signal) -> Result<(), Errno> {
         let process = self.inner.table.get(pid)?;
         self.inner.post_signal(&process, signal);
+        Ok(())
+    }
+
+    /// Sends a signal to the whole group of a process.
+    ///
+    /// # Errors
+    /// `ESRCH` if there is no such process.
+    pub fn kill_group_of(&self, pid: Pid, signal: Signal) -> Result<(), Errno> {
+        let group = self.inner.table.relations(pid)?.group;
+        self.inner.post_to_group(group, signal);
         Ok(())
     }
 
@@ -307,6 +279,18 @@ impl Kernel {
     #[must_use]
     pub fn usage(&self) -> Usage {
         self.inner.meters.usage()
+    }
+
+    /// Which limit was the last to answer this error: what stands behind a failed [`Kernel::spawn`]. `None` if none has.
+    #[must_use]
+    pub fn limit_behind(&self, errno: Errno) -> Option<Limit> {
+        self.inner.refusals.behind(errno)
+    }
+
+    /// How often each limit was hit.
+    #[must_use]
+    pub fn limit_hits(&self) -> Vec<(Limit, u64)> {
+        Limit::ALL.into_iter().map(|limit| (limit, self.inner.refusals.count(limit))).collect()
     }
 
     /// CPU time that all processes have used, ended ones included.
@@ -404,17 +388,20 @@ impl KernelInner {
 }
 
 impl Meters {
-    fn new(limits: &Limits) -> Self {
-        let meter = |limit: usize| Meter::new(limit as u64);
+    fn new(limits: &Limits, refusals: &Arc<Refusals>) -> Self {
+        let meter = |limit: Limit, maximum: usize| Meter::new(limit, maximum as u64, refusals);
+        let memory = Meter::new(Limit::Memory, limits.max_memory_bytes, refusals);
+        let bytes = |limit: Limit, maximum: usize| Meter::part_of(&memory, limit, maximum as u64, refusals);
         Self {
-            processes: meter(limits.max_processes),
-            open_files: meter(limits.max_open_files),
-            pipes: meter(limits.max_pipes),
-            pipe_bytes: meter(limits.max_pipe_total_bytes),
-            sockets: meter(limits.max_sockets),
-            terminals: meter(limits.max_terminals),
-            locks: meter(limits.max_locks),
-            memory: Meter::new(limits.max_memory_bytes),
+            processes: meter(Limit::Processes, limits.max_processes),
+            open_files: meter(Limit::OpenFiles, limits.max_open_files),
+            pipes: meter(Limit::Pipes, limits.max_pipes),
+            pipe_bytes: bytes(Limit::PipeBytes, limits.max_pipe_total_bytes),
+            sockets: meter(Limit::Sockets, limits.max_sockets),
+            socket_bytes: bytes(Limit::SocketBytes, limits.max_socket_total_bytes),
+            terminals: meter(Limit::Terminals, limits.max_terminals),
+            locks: meter(Limit::Locks, limits.max_locks),
+            memory,
         }
     }
 
@@ -426,6 +413,7 @@ impl Meters {
             pipes: self.pipes.used(),
             pipe_bytes: self.pipe_bytes.used(),
             sockets: self.sockets.used(),
+            socket_bytes: self.socket_bytes.used(),
             terminals: self.terminals.used(),
             locks: self.locks.used(),
             memory_bytes: self.memory.used(),

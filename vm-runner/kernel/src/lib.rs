@@ -26,6 +26,7 @@
 //! 8. `Readiness::waiters`, `CpuGovernor::inner` (one at a time)
 
 mod account;
+mod activity;
 mod anonymous;
 mod clock;
 mod command;
@@ -36,6 +37,7 @@ mod device;
 pub mod driver;
 mod file;
 mod kernel;
+mod limit;
 mod limits;
 mod mutex;
 mod pipe;
@@ -52,9 +54,11 @@ mod tty;
 mod usage;
 
 pub use account::{Account, Accounts, Group};
+pub use activity::{Activity, ProcessInfo, ProcessState};
 pub use clock::{Clock, SystemClock};
 pub use command::{Command, ProcessHandle, Stdio};
-pub use kernel::{Kernel, KernelBuilder, ProcessInfo};
+pub use kernel::{Kernel, KernelBuilder};
+pub use limit::Limit;
 pub use limits::Limits;
 pub use pipe::host::{HostReader, HostWriter};
 pub use process::{ExitStatus, Pgid, Pid, Sid};

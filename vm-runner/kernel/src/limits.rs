@@ -22,6 +22,9 @@ pub struct Limits {
     pub max_sockets: usize,
     /// What a socket may hold for its reader: memory. Senders wait, or see `EAGAIN`.
     pub socket_buffer_bytes: usize,
+    /// What all sockets together may hold beyond 16 KiB each: memory. Senders wait, or see `EAGAIN`; a message that
+    /// nobody would make room for is `ENOBUFS`.
+    pub max_socket_total_bytes: usize,
     /// Connections that wait to be accepted at one listener. Further ones see `ECONNREFUSED`.
     pub max_listen_backlog: usize,
     /// Pseudo terminals of the whole VM. `ENOSPC`.
@@ -34,7 +37,8 @@ pub struct Limits {
     pub max_poll_fds: usize,
     /// Advisory file locks of the whole VM: memory and time. `ENOLCK`.
     pub max_locks: usize,
-    /// Memory of all programs together, as their drivers report it. `ENOMEM`.
+    /// Memory of all programs together, as their drivers report it, with their arguments, lists of directories that are
+    /// being read, and what pipes and sockets hold beyond what each may hold anyway. `ENOMEM`.
     pub max_memory_bytes: u64,
     /// CPU time of all programs together, in thousandths of a CPU; no limit if 0. Programs run slower.
     pub cpu_millis: u32,
@@ -51,11 +55,12 @@ impl Default for Limits {
             max_pipe_total_bytes: 128 << 20,
             max_sockets: 1024,
             socket_buffer_bytes: 256 << 10,
+            max_socket_total_bytes: 32 << 20,
             max_listen_backlog: 128,
             max_terminals: 64,
             max_args_bytes: 4 << 20,
             max_file_actions: 4096,
-            max_poll_fds: 65_536,
+            max_poll_fds: 16_384,
             max_locks: 4096,
             max_memory_bytes: 2 << 30,
             cpu_millis: 0,

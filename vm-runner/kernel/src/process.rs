@@ -139,6 +139,8 @@ pub(crate) struct Process {
     pub(crate) started: Duration,
     /// Its CPU time.
     pub(crate) cpu: CpuTime,
+    /// How many of its waits are for somebody to type, without a time limit.
+    at_terminal: AtomicU32,
     fds: Mutex<FdTable>,
     image: Mutex<Arc<Image>>,
     signals: Mutex<SignalState>,
@@ -180,6 +182,7 @@ impl Process {
             alarm: Alarm::default(),
             started,
             cpu,
+            at_terminal: AtomicU32::new(0),
             fds: Mutex::new(fds),
             image: Mutex::new(image),
             signals: Mutex::new(signals),
@@ -253,6 +256,17 @@ impl Process {
             && self.signals(|signals| signals.caught().is_empty())
     }
 
+    /// Begins to wait for somebody to type.
+    pub(crate) fn wait_at_terminal(&self) -> AtTerminal<'_> {
+        self.at_terminal.fetch_add(1, Ordering::Relaxed);
+        AtTerminal(self)
+    }
+
+    /// Whether it waits for somebody to type.
+    pub(crate) fn is_at_terminal(&self) -> bool {
+        self.at_terminal.load(Ordering::Relaxed) > 0
+    }
+
     /// Its ids.
     pub(crate) fn credentials(&self) -> Arc<Credentials> {
         Arc::clone(&self.credentials.lock())
@@ -315,7 +329,13 @@ impl Process {
 
     /// Charges its program's memory. `ENOMEM` at the VM's limit.
     pub(crate) fn set_memory(&self, bytes: u64) -> Result<(), Errno> {
-        if self.memory.lock().try_set(bytes) { Ok(()) } else { Err(Errno::ENOMEM) }
+        self.memory.lock().set(bytes)
+    }
+
+    /// It runs no more: its memory is gone, or about to be.
+    pub(crate) fn release_memory(&self) {
+        self.memory.lock().shrink_to(0);
+        self.image().charge.lock().shrink_to(0);
     }
 
     /// How it ended.
@@ -342,6 +362,15 @@ impl Process {
             Effect::Interrupt => self.interrupt.notify(PollEvents::IN),
             Effect::Nothing | Effect::Stop(_) => {}
         }
+    }
+}
+
+/// A wait for somebody to type, as long as this lives.
+pub(crate) struct AtTerminal<'a>(&'a Process);
+
+impl Drop for AtTerminal<'_> {
+    fn drop(&mut self) {
+        self.0.at_terminal.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

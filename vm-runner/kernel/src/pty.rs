@@ -50,7 +50,7 @@ impl KernelInner {
         owner: &Credentials,
         window: WindowSize,
     ) -> Result<Master, Errno> {
-        let charge = self.meters.terminals.try_take_one().ok_or(Errno::ENOSPC)?;
+        let charge = self.meters.terminals.take_one()?;
         let mut nodes = self.ptys.nodes.lock();
         let index = (0..).find(|index| !nodes.contains_key(index)).ok_or(Errno::ENOSPC)?;
         let terminal = Arc::new(Terminal::new(index, window, charge));

@@ -30,6 +30,8 @@ use vm_vfs::{Caller, Inode, NodeOpen, SetAttr, VfsResult};
 use crate::anonymous::AnonymousNode;
 use crate::file::fd_table::Slot;
 use crate::file::{File, FileKind};
+use crate::limit::Refusals;
+use crate::limits::Limits;
 use crate::mutex::Mutex;
 use crate::poll::Readiness;
 use crate::usage::{Charge, Meter};
@@ -102,6 +104,8 @@ pub(crate) struct Network {
     ports: Mutex<PortTable>,
     unix: Mutex<UnixTable>,
     meter: Arc<Meter>,
+    bytes: Arc<Meter>,
+    refusals: Arc<Refusals>,
     buffer_bytes: usize,
     max_backlog: usize,
 }
@@ -165,8 +169,21 @@ pub(crate) struct Received {
 
 impl Network {
     /// Nobody is bound anywhere.
-    pub(crate) fn new(meter: Arc<Meter>, buffer_bytes: usize, max_backlog: usize) -> Arc<Self> {
-        Arc::new(Self { ports: Mutex::default(), unix: Mutex::default(), meter, buffer_bytes, max_backlog })
+    pub(crate) fn new(
+        meter: Arc<Meter>,
+        bytes: Arc<Meter>,
+        refusals: Arc<Refusals>,
+        limits: &Limits,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            ports: Mutex::default(),
+            unix: Mutex::default(),
+            meter,
+            bytes,
+            refusals,
+            buffer_bytes: limits.socket_buffer_bytes,
+            max_backlog: limits.max_listen_backlog,
+        })
     }
 
     /// A socket that is neither bound nor connected. `ENFILE` if there are too many.
@@ -181,12 +198,12 @@ impl Network {
         if socket_type == SocketType::SeqPacket && domain != Domain::Unix {
             return Err(Errno::EPROTONOSUPPORT);
         }
-        let charge = self.meter.try_take_one().ok_or(Errno::ENFILE)?;
+        let charge = self.meter.take_one()?;
         let boundaries = match socket_type {
             SocketType::Stream => Boundaries::None,
             SocketType::Datagram | SocketType::SeqPacket => Boundaries::Messages,
         };
-        let inbox = Inbox::new(boundaries, self.buffer_bytes);
+        let inbox = Inbox::new(boundaries, self.buffer_bytes, self.bytes.empty_charge());
         Ok(Socket(Arc::new(SocketNode {
             node: AnonymousNode::new(ino, FileType::Socket, Mode::new(0o777), owner, now),
             domain,
@@ -411,7 +428,7 @@ impl SocketNode {
         }
         let (is_writable, is_gone) = match &peer {
             Some(peer) => {
-                let inbox = peer.endpoint.inbox.lock();
+                let mut inbox = peer.endpoint.inbox.lock();
                 (inbox.is_writable(), has_ended && (inbox.is_closed() || is_write_shut))
             }
             None => (true, true),

@@ -6,11 +6,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use vm_abi::Errno;
+
+use crate::limit::{Limit, Refusals};
+
 /// How much of something is used, and how much may be.
 #[derive(Debug)]
 pub(crate) struct Meter {
     used: AtomicU64,
-    limit: u64,
+    maximum: u64,
+    limit: Limit,
+    refusals: Arc<Refusals>,
+    /// Whatever counts here counts there, too.
+    whole: Option<Arc<Self>>,
 }
 
 /// A used share of a [`Meter`].
@@ -21,9 +29,28 @@ pub(crate) struct Charge {
 }
 
 impl Meter {
-    /// An unused meter.
-    pub(crate) fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { used: AtomicU64::new(0), limit })
+    /// An unused meter of what a limit allows.
+    pub(crate) fn new(limit: Limit, maximum: u64, refusals: &Arc<Refusals>) -> Arc<Self> {
+        Self::with_whole(limit, maximum, refusals, None)
+    }
+
+    /// An unused meter of a part of what another one counts.
+    pub(crate) fn part_of(
+        whole: &Arc<Self>,
+        limit: Limit,
+        maximum: u64,
+        refusals: &Arc<Refusals>,
+    ) -> Arc<Self> {
+        Self::with_whole(limit, maximum, refusals, Some(Arc::clone(whole)))
+    }
+
+    fn with_whole(
+        limit: Limit,
+        maximum: u64,
+        refusals: &Arc<Refusals>,
+        whole: Option<Arc<Self>>,
+    ) -> Arc<Self> {
+        Arc::new(Self { used: AtomicU64::new(0), maximum, limit, refusals: Arc::clone(refusals), whole })
     }
 
     /// What is used now.
@@ -32,14 +59,20 @@ impl Meter {
     }
 
     /// What may be used.
-    pub(crate) fn limit(&self) -> u64 {
-        self.limit
+    pub(crate) fn maximum(&self) -> u64 {
+        self.maximum
     }
 
-    /// Takes one; `None` if the limit is reached.
-    pub(crate) fn try_take_one(self: &Arc<Self>) -> Option<Charge> {
-        let mut charge = Charge { meter: Arc::clone(self), amount: 0 };
-        charge.try_set(1).then_some(charge)
+    /// Takes one; if the limit is reached, answers what the guest sees.
+    pub(crate) fn take_one(self: &Arc<Self>) -> Result<Charge, Errno> {
+        self.take(1)
+    }
+
+    /// Takes some; if that is over the limit, answers what the guest sees.
+    pub(crate) fn take(self: &Arc<Self>, amount: u64) -> Result<Charge, Errno> {
+        let mut charge = self.empty_charge();
+        charge.set(amount)?;
+        Ok(charge)
     }
 
     /// A share of nothing yet.
@@ -50,19 +83,38 @@ impl Meter {
     /// Adds as many whole steps of an amount as the limit allows; tells how much.
     fn add_steps(&self, amount: u64, step: u64) -> u64 {
         let fitting = |used: u64| {
-            let free = self.limit.saturating_sub(used);
+            let free = self.maximum.saturating_sub(used);
             if amount <= free { amount } else { free - free % step }
         };
         let add = |used| Some(used + fitting(used));
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).map_or(0, fitting)
+        let added = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).map_or(0, fitting);
+        let of_whole = self.whole.as_ref().map_or(added, |whole| whole.add_steps(added, step));
+        self.used.fetch_sub(added - of_whole, Ordering::Relaxed);
+        if of_whole < amount {
+            self.refusals.note(self.limit);
+        }
+        of_whole
     }
 
-    fn try_add(&self, amount: u64) -> bool {
-        self.used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(amount).filter(|sum| *sum <= self.limit)
-            })
-            .is_ok()
+    fn add(&self, amount: u64) -> Result<(), Errno> {
+        let fitting = |used: u64| used.checked_add(amount).filter(|sum| *sum <= self.maximum);
+        if self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fitting).is_err() {
+            return Err(self.refusals.note(self.limit));
+        }
+        match self.whole.as_ref().map_or(Ok(()), |whole| whole.add(amount)) {
+            Ok(()) => Ok(()),
+            Err(errno) => {
+                self.used.fetch_sub(amount, Ordering::Relaxed);
+                Err(errno)
+            }
+        }
+    }
+
+    fn give_back(&self, amount: u64) {
+        self.used.fetch_sub(amount, Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            whole.give_back(amount);
+        }
     }
 }
 
@@ -79,23 +131,30 @@ impl Charge {
         }
     }
 
-    /// Makes the share larger or smaller; false, and nothing changes, if the limit does not allow it.
-    pub(crate) fn try_set(&mut self, amount: u64) -> bool {
+    /// Makes the share larger or smaller; if the limit does not allow it, nothing changes, and this answers what the
+    /// guest sees.
+    pub(crate) fn set(&mut self, amount: u64) -> Result<(), Errno> {
         if amount > self.amount {
-            if !self.meter.try_add(amount - self.amount) {
-                return false;
-            }
+            self.meter.add(amount - self.amount)?;
         } else {
-            self.meter.used.fetch_sub(self.amount - amount, Ordering::Relaxed);
+            self.meter.give_back(self.amount - amount);
         }
         self.amount = amount;
-        true
+        Ok(())
+    }
+
+    /// Makes the share so small, if it is larger.
+    pub(crate) fn shrink_to(&mut self, amount: u64) {
+        if amount < self.amount {
+            self.meter.give_back(self.amount - amount);
+            self.amount = amount;
+        }
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.meter.used.fetch_sub(self.amount, Ordering::Relaxed);
+        self.meter.give_back(self.amount);
     }
 }
 
@@ -112,39 +171,66 @@ pub struct Usage {
     pub pipe_bytes: u64,
     /// Sockets.
     pub sockets: u64,
+    /// Bytes in sockets beyond what every socket may hold anyway.
+    pub socket_bytes: u64,
     /// Pseudo terminals.
     pub terminals: u64,
     /// Advisory file locks.
     pub locks: u64,
-    /// Memory of the programs, as their drivers report it.
+    /// Memory: of the programs, as their drivers report it, their arguments, lists of directories being read, and the
+    /// bytes in pipes and sockets that are counted above.
     pub memory_bytes: u64,
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use vm_abi::Errno;
+
     use super::Meter;
+    use crate::limit::{Limit, Refusals};
 
     #[test]
     fn a_dropped_charge_is_given_back() {
-        let meter = Meter::new(2);
-        let first = meter.try_take_one().unwrap();
-        let _second = meter.try_take_one().unwrap();
-        assert!(meter.try_take_one().is_none());
+        let refusals = Arc::<Refusals>::default();
+        let meter = Meter::new(Limit::Sockets, 2, &refusals);
+        let first = meter.take_one().unwrap();
+        let _second = meter.take_one().unwrap();
+        assert_eq!(meter.take_one().unwrap_err(), Errno::ENFILE);
+        assert_eq!(refusals.count(Limit::Sockets), 1);
         drop(first);
         assert_eq!(meter.used(), 1);
-        assert!(meter.try_take_one().is_some());
+        assert!(meter.take_one().is_ok());
     }
 
     #[test]
     fn a_charge_that_cannot_grow_keeps_what_it_has() {
-        let meter = Meter::new(10);
+        let meter = Meter::new(Limit::Memory, 10, &Arc::default());
         let mut charge = meter.empty_charge();
-        assert!(charge.try_set(8));
-        assert!(!charge.try_set(11));
+        charge.set(8).unwrap();
+        assert_eq!(charge.set(11), Err(Errno::ENOMEM));
         assert_eq!((charge.amount(), meter.used()), (8, 8));
-        assert!(charge.try_set(3));
+        charge.set(3).unwrap();
         assert_eq!(meter.used(), 3);
         charge.grow_towards(20, 4);
         assert_eq!((charge.amount(), meter.used()), (7, 7));
+        charge.shrink_to(2);
+        assert_eq!((charge.amount(), meter.used()), (2, 2));
+    }
+
+    #[test]
+    fn what_a_part_takes_is_missing_in_the_whole() {
+        let refusals = Arc::<Refusals>::default();
+        let whole = Meter::new(Limit::Memory, 10, &refusals);
+        let part = Meter::part_of(&whole, Limit::PipeBytes, 100, &refusals);
+        let _other = whole.take(4).unwrap();
+        let mut charge = part.empty_charge();
+        assert_eq!(charge.set(7), Err(Errno::ENOMEM));
+        assert_eq!((part.used(), whole.used()), (0, 4));
+        charge.grow_towards(8, 2);
+        assert_eq!((part.used(), whole.used()), (6, 10));
+        drop(charge);
+        assert_eq!((part.used(), whole.used()), (0, 4));
     }
 }

@@ -1,5 +1,7 @@
-//! One test for each limit: what happens when it is reached, and that reaching it does no lasting harm.
+//! One test for each limit: what happens when it is reached, and that reaching it does no lasting harm. That of
+//! `cpu_millis` is in `cpu.rs`.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use vm_abi::{Errno, Mode, OpenFlags, PollEvents};
@@ -7,7 +9,7 @@ use vm_kernel::syscall::{
     self, Blocking, Domain, Fd, FileAction, Flock, LockKind, LockRange, PollFd, SocketAddress, SocketType,
     SpawnRequest, UnixAddress,
 };
-use vm_kernel::{Command, ExitStatus, Limits};
+use vm_kernel::{Command, ExitStatus, Limit, Limits, Stdio};
 
 use crate::machine::{Machine, open, request, spawn, wait};
 
@@ -141,6 +143,28 @@ async fn socket_buffer_bytes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn max_socket_total_bytes() {
+    let machine = machine(|limits| limits.max_socket_total_bytes = 32 << 10);
+    machine
+        .expect(|ctx| async move {
+            let pair = |kind| syscall::socket::pair(&ctx, kind, OpenFlags::NONBLOCK).unwrap();
+            let ((first, _one), (second, two)) = (pair(SocketType::Stream), pair(SocketType::Stream));
+            let (packets, _other) = pair(SocketType::SeqPacket);
+            let much = vec![0; 200 << 10];
+            assert_eq!(syscall::file::write(&ctx, first, &much).await, Ok(48 << 10));
+            // Every socket has its 16 KiB, whatever the others hold.
+            assert_eq!(syscall::file::write(&ctx, second, &much).await, Ok(16 << 10));
+            assert_eq!(syscall::file::read(&ctx, two, &mut [0; 4096]).await, Ok(4096));
+            assert_eq!(syscall::file::write(&ctx, second, &much).await, Ok(4096 - 64));
+            // Nobody would ever tell of more room.
+            assert_eq!(syscall::file::write(&ctx, packets, &much).await, Err(Errno::ENOBUFS));
+        })
+        .await;
+    assert_eq!(machine.kernel.limit_behind(Errno::ENOBUFS), Some(Limit::SocketBytes));
+    assert_eq!(machine.kernel.usage().socket_bytes, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn max_listen_backlog() {
     machine(|limits| limits.max_listen_backlog = 2)
         .expect(|ctx| async move {
@@ -261,6 +285,68 @@ async fn max_memory_bytes() {
         })
         .await;
     assert_eq!(machine.kernel.usage().memory_bytes, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn arguments_lists_of_directories_and_full_pipes_are_memory() {
+    let machine = machine(|limits| limits.max_memory_bytes = 1 << 20);
+    machine.program("true", |_| async { 0 });
+    let long = || Command::new("true").arg(vec![b'x'; 2 << 20]);
+    assert_eq!(machine.kernel.spawn(long()).err(), Some(Errno::ENOMEM));
+    assert_eq!(machine.kernel.limit_behind(Errno::ENOMEM), Some(Limit::Memory));
+    for number in 0..2000 {
+        machine.write_file(&format!("/work/{number:0>50}"), "", 0o644);
+    }
+    machine
+        .expect(|ctx| async move {
+            let list = async || {
+                let fd = open(&ctx, "/work", OpenFlags::READ | OpenFlags::DIRECTORY).await.unwrap();
+                syscall::file::read_dir(&ctx, fd, 0, &mut |_| ControlFlow::Continue(()))
+            };
+            let listed = async || {
+                for count in 0.. {
+                    if let Err(errno) = list().await {
+                        return (count, errno);
+                    }
+                }
+                unreachable!("lists are never refused")
+            };
+            let (count, errno) = listed().await;
+            assert_eq!(errno, Errno::ENOMEM);
+            assert!((2..10).contains(&count), "{count}");
+            let (_reader, writer) = syscall::pipe::pipe(&ctx, OpenFlags::NONBLOCK).unwrap();
+            let written = syscall::file::write(&ctx, writer, &vec![0; 2 << 20]).await.unwrap();
+            assert!(written < 1 << 20, "{written}");
+            syscall::file::close_from(&ctx, Fd::try_from(3).unwrap());
+            assert_eq!(list().await, Ok(()));
+        })
+        .await;
+    assert_eq!(machine.kernel.usage().memory_bytes, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_host_learns_which_limit_an_error_means() {
+    let machine = machine(|limits| {
+        limits.max_pipes = 1;
+        limits.max_processes = 1;
+        limits.max_args_bytes = 1000;
+    });
+    machine.program("wait", |ctx| async move {
+        syscall::signal::pause(&ctx, None).await;
+        0
+    });
+    let spawn = |command: Command| machine.kernel.spawn(command).err();
+    assert_eq!(machine.kernel.limit_behind(Errno::ENFILE), None);
+    let both = Command::new("wait").stdout(Stdio::Piped).stderr(Stdio::Piped);
+    assert_eq!(spawn(both), Some(Errno::ENFILE));
+    assert_eq!(machine.kernel.limit_behind(Errno::ENFILE), Some(Limit::Pipes));
+    assert_eq!(spawn(Command::new("wait").arg([0; 1000])), Some(Errno::E2BIG));
+    assert_eq!(machine.kernel.limit_behind(Errno::E2BIG), Some(Limit::Arguments));
+    assert_eq!(spawn(Command::new("wait")), None);
+    assert_eq!(spawn(Command::new("wait")), Some(Errno::EAGAIN));
+    assert_eq!(machine.kernel.limit_behind(Errno::EAGAIN), Some(Limit::Processes));
+    let hits = machine.kernel.limit_hits();
+    assert!(hits.contains(&(Limit::Processes, 1)) && hits.contains(&(Limit::Sockets, 0)), "{hits:?}");
 }
 
 #[tokio::test(start_paused = true)]

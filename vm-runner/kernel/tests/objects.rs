@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that fails panics; all of this is tests")]
 
+mod activity;
 mod command;
 mod cpu;
 mod credentials;

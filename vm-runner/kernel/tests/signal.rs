@@ -383,3 +383,21 @@ async fn existence_can_be_asked_for() {
         })
         .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_member_does_not_hang_up_its_stopped_group() {
+    let machine = Machine::new();
+    machine.program("brief", |_| async { 0 });
+    machine.program("leader", |ctx| async move {
+        spawn(&ctx, &["brief"]).await;
+        let me = syscall::KillTarget::Process(ctx.pid());
+        syscall::process::kill(&ctx, me, Some(Signal::SIGSTOP)).await.unwrap();
+        0
+    });
+    // Nobody could continue the group from the start: no end of a member makes it so.
+    let leader = machine.kernel.spawn(Command::new("leader")).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(leader.try_wait(), None);
+    machine.kernel.kill(leader.pid(), Signal::SIGCONT).unwrap();
+    assert_eq!(leader.wait().await, ExitStatus::Exited(0));
+}

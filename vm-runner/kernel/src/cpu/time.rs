@@ -13,7 +13,7 @@ pub(crate) struct CpuTime {
     used: AtomicU64,
     /// All that its children were charged that it has waited for, theirs included.
     children: AtomicU64,
-    /// When the slice it is in began, on the monotonic clock; 0 outside of slices.
+    /// When the slice it is in began, on the monotonic clock; [`ASLEEP`] or [`QUEUED`] outside of slices.
     slice: AtomicU64,
     /// The most it was ever told: a clock does not go back.
     told: AtomicU64,
@@ -22,6 +22,11 @@ pub(crate) struct CpuTime {
     /// What it competes as.
     pub(super) share: Arc<Share>,
 }
+
+/// It does not want to run.
+const ASLEEP: u64 = 0;
+/// It waits for its turn.
+const QUEUED: u64 = u64::MAX;
 
 /// What competes for CPU time: a command of the host and all that descends from it, whatever groups and sessions those
 /// make. So many processes of one command get no more than another command's one.
@@ -75,7 +80,7 @@ impl CpuTime {
     /// What it has used, the slice included that it is in.
     pub(crate) fn used_at(&self, monotonic: Duration) -> Duration {
         let slice = match self.slice.load(Ordering::Relaxed) {
-            0 => 0,
+            ASLEEP | QUEUED => 0,
             began => nanos(monotonic).saturating_sub(began),
         };
         let used = self.used.load(Ordering::Relaxed).saturating_add(slice);
@@ -87,7 +92,16 @@ impl CpuTime {
     }
 
     pub(super) fn end_slice(&self) {
-        self.slice.store(0, Ordering::Relaxed);
+        self.slice.store(ASLEEP, Ordering::Relaxed);
+    }
+
+    pub(super) fn wait_for_slice(&self) {
+        self.slice.store(QUEUED, Ordering::Relaxed);
+    }
+
+    /// Whether it runs or waits for its turn.
+    pub(crate) fn is_runnable(&self) -> bool {
+        self.slice.load(Ordering::Relaxed) != ASLEEP
     }
 
     pub(super) fn add(&self, period: u64, used: u64) {

@@ -87,6 +87,7 @@ impl<'a> Turn<'a> {
     pub(crate) fn cancel(&mut self) {
         if let State::Waiting(place, _) = self.state {
             self.state = State::Idle;
+            self.time.end_slice();
             self.governor.leave_queue(place);
         }
     }
@@ -107,6 +108,7 @@ impl<'a> Turn<'a> {
                 Some(slice)
             }
             Admission::Wait { place, until } => {
+                self.time.wait_for_slice();
                 self.wait(place, until, cx);
                 None
             }
@@ -125,6 +127,7 @@ impl<'a> Turn<'a> {
     fn end_and_wait(&mut self, waker: &Waker) {
         if let Some((now, used, _)) = self.measure() {
             self.state = State::Waiting(self.governor.finish_and_wait(self.time, now, used, waker), None);
+            self.time.wait_for_slice();
         }
     }
 

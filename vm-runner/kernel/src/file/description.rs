@@ -12,7 +12,7 @@ use vm_abi::{Errno, OpenFlags, PollEvents, Whence};
 use vm_vfs::{Extent, Location};
 
 use super::lock::FlockHold;
-use super::{Addressing, Direction, File, total_len, total_room};
+use super::{Addressing, Direction, File, FileKind, total_len, total_room};
 use crate::context::ProcessContext;
 use crate::mutex::Mutex;
 use crate::poll::{Interest, Waiter, wait_ready};
@@ -127,6 +127,7 @@ impl FileDescription {
         if total_room(buffers) == 0 {
             return Ok(0);
         }
+        let _at_terminal = (self.file.kind() == FileKind::Terminal).then(|| ctx.process().wait_at_terminal());
         let try_op = || {
             self.file.check_use(ctx, Direction::Read)?;
             self.or_stuck(ctx, Direction::Read, self.try_read(buffers))

@@ -8,6 +8,7 @@ use vm_vfs::{Caller, DirEntry, Location};
 
 use super::{Addressing, File, FileKind};
 use crate::mutex::Mutex;
+use crate::usage::{Charge, Meter};
 
 /// One entry on its way to a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +29,23 @@ pub struct DirRecord<'a> {
 /// entries while reading disturbs nothing.
 pub(crate) struct Directory {
     location: Location,
-    listing: Mutex<Option<Arc<Vec<DirEntry>>>>,
+    memory: Arc<Meter>,
+    listing: Mutex<Option<Arc<Listing>>>,
 }
+
+/// The entries as they were when reading began.
+struct Listing {
+    entries: Vec<DirEntry>,
+    _charge: Charge,
+}
+
+/// What an entry costs besides its name.
+const ENTRY_COST: usize = size_of::<DirEntry>() + 16;
 
 impl Directory {
     /// The directory at a location, opened.
-    pub(crate) const fn new(location: Location) -> Self {
-        Self { location, listing: Mutex::new(None) }
+    pub(crate) fn new(location: Location, memory: &Arc<Meter>) -> Self {
+        Self { location, memory: Arc::clone(memory), listing: Mutex::new(None) }
     }
 
     /// Gives entries to the sink, from a cookie on, until the sink breaks. `.` and `..` come first.
@@ -45,10 +56,10 @@ impl Directory {
         cookie: u64,
         sink: &mut dyn FnMut(DirRecord<'_>) -> ControlFlow<()>,
     ) -> Result<(), Errno> {
-        let entries = self.entries(caller, cookie)?;
+        let listing = self.listing(caller, cookie)?;
         let dots = [(&b"."[..], self.location.inode().ino()), (b"..", parent_ino)];
         let dots = dots.iter().map(|(name, ino)| (*name, *ino, FileType::Directory));
-        let named = entries.iter().map(|entry| (entry.name.as_bytes(), entry.ino, entry.file_type));
+        let named = listing.entries.iter().map(|entry| (entry.name.as_bytes(), entry.ino, entry.file_type));
         let start = usize::try_from(cookie).unwrap_or(usize::MAX);
         for ((name, ino, file_type), next_cookie) in dots.chain(named).zip(1_u64..).skip(start) {
             if sink(DirRecord { next_cookie, ino, file_type, name }).is_break() {
@@ -58,14 +69,17 @@ impl Directory {
         Ok(())
     }
 
-    fn entries(&self, caller: Caller, cookie: u64) -> Result<Arc<Vec<DirEntry>>, Errno> {
-        let listed = if cookie == 0 { None } else { self.listing.lock().clone() };
-        if let Some(entries) = listed {
-            return Ok(entries);
+    fn listing(&self, caller: Caller, cookie: u64) -> Result<Arc<Listing>, Errno> {
+        let listed =
+            if cookie == 0 { self.listing.lock().take().and(None) } else { self.listing.lock().clone() };
+        if let Some(listing) = listed {
+            return Ok(listing);
         }
-        let entries = Arc::new(self.location.inode().read_dir_for(caller)?);
-        *self.listing.lock() = Some(Arc::clone(&entries));
-        Ok(entries)
+        let entries = self.location.inode().read_dir_for(caller)?;
+        let cost: usize = entries.iter().map(|entry| entry.name.as_bytes().len() + ENTRY_COST).sum();
+        let listing = Arc::new(Listing { entries, _charge: self.memory.take(cost as u64)? });
+        *self.listing.lock() = Some(Arc::clone(&listing));
+        Ok(listing)
     }
 }
 

@@ -185,7 +185,7 @@ impl LockTable {
             return Err(Errno::EAGAIN);
         }
         let Some(own) = held.iter_mut().find(|held| held.description == description) else {
-            let charge = self.meter.try_take_one().ok_or(Errno::ENOLCK)?;
+            let charge = self.meter.take_one()?;
             inner.flocks.entry(file).or_default().push(HeldFlock { description, kind, _charge: charge });
             return Ok(());
         };

@@ -40,7 +40,7 @@ pub(crate) async fn open(
     let Opened { location, node, is_new: _ } =
         ctx.walk(start, credentials, |walk| walk.open(path, flags, mode))?;
     let file: Box<dyn File> = match node {
-        NodeOpen::Plain => plain(&location),
+        NodeOpen::Plain => plain(ctx, &location),
         NodeOpen::Fifo => open_pipe(ctx, credentials, &location, flags).await?,
         NodeOpen::Device(number) => device::open(ctx, number, flags)?,
         NodeOpen::Object(_) => return Err(Errno::ENXIO),
@@ -57,9 +57,9 @@ pub(crate) async fn open(
     Ok(Arc::new(description.with_path(opened_as.unwrap_or_else(|| path.to_vec()))))
 }
 
-fn plain(location: &Location) -> Box<dyn File> {
+fn plain(ctx: &ProcessContext, location: &Location) -> Box<dyn File> {
     if location.file_type().is_directory() {
-        Box::new(Directory::new(location.clone()))
+        Box::new(Directory::new(location.clone(), &ctx.kernel().meters.memory))
     } else {
         Box::new(RegularFile::new(location.clone()))
     }
@@ -76,7 +76,7 @@ async fn open_pipe(
     }
     let kernel = ctx.kernel();
     let pipe = kernel.fifos.pipe(location.file_id(), || {
-        let charge = kernel.meters.pipes.try_take_one().ok_or(Errno::ENFILE)?;
+        let charge = kernel.meters.pipes.take_one()?;
         let now = kernel.clock.realtime();
         let node = AnonymousNode::new(kernel.next_ino(), FileType::Fifo, Mode::new(0o600), credentials, now);
         Ok((node, kernel.pipe_space(), charge))
@@ -101,7 +101,7 @@ impl KernelInner {
         file: Box<dyn File>,
         flags: OpenFlags,
     ) -> Result<FileDescription, Errno> {
-        let charge = self.meters.open_files.try_take_one().ok_or(Errno::ENFILE)?;
+        let charge = self.meters.open_files.take_one()?;
         Ok(FileDescription::new(self.next_file_id(), location, file, flags, charge))
     }
 }

@@ -53,7 +53,7 @@ impl Buffer {
     pub(super) fn has_room(&mut self, wanted: usize) -> bool {
         let before = self.charge.amount();
         let has_room = self.make_room(wanted) >= wanted.min(self.capacity);
-        self.charge.try_set(before);
+        self.charge.shrink_to(before);
         has_room
     }
 
@@ -150,10 +150,7 @@ impl Buffer {
     }
 
     fn give_back(&mut self) {
-        let needed = charge_for(self.len);
-        if needed < self.charge.amount() {
-            self.charge.try_set(needed);
-        }
+        self.charge.shrink_to(charge_for(self.len));
         if self.len == 0 && self.tail.capacity() > MIN_PIECE_BYTES {
             self.tail = BytesMut::new();
         }
@@ -172,11 +169,15 @@ mod tests {
     use bytes::Bytes;
 
     use super::{Buffer, GUARANTEED_BYTES};
+    use crate::limit::Limit;
     use crate::pipe::PipeSpace;
     use crate::usage::Meter;
 
     fn buffer(capacity_bytes: usize, total: u64) -> Buffer {
-        Buffer::new(PipeSpace { capacity_bytes, meter: Meter::new(total) })
+        Buffer::new(PipeSpace {
+            capacity_bytes,
+            meter: Meter::new(Limit::PipeBytes, total, &Default::default()),
+        })
     }
 
     fn write(buffer: &mut Buffer, bytes: &[u8]) -> usize {
@@ -209,7 +210,7 @@ mod tests {
 
     #[test]
     fn what_one_pipe_cannot_have_another_still_gets_when_it_is_given_back() {
-        let meter = Meter::new(64 << 10);
+        let meter = Meter::new(Limit::PipeBytes, 64 << 10, &Default::default());
         let space = || PipeSpace { capacity_bytes: 1 << 20, meter: std::sync::Arc::clone(&meter) };
         let (mut first, mut second) = (Buffer::new(space()), Buffer::new(space()));
         let much = vec![1; 1 << 20];

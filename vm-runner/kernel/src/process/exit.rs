@@ -13,8 +13,7 @@ impl KernelInner {
         let fds = process.with_fds(std::mem::take);
         drop(fds);
         self.locks.release_process(process.pid);
-        // Giving memory back cannot fail.
-        let _ = process.set_memory(0);
+        process.release_memory();
         self.leave_session(process.pid);
         let ended = self.table.end(process.pid, status);
         process.set_ended(status);

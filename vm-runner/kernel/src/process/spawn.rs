@@ -9,7 +9,7 @@ use vm_abi::{Credentials, Errno, Mode, OpenFlags, Signal, SignalSet};
 use vm_vfs::{Caller, Location};
 
 use super::environment::{Environment, complete};
-use super::image::Image;
+use super::image::{Image, args_bytes};
 use super::signal::SignalState;
 use super::table::{Parent, Placement};
 use super::{ExitStatus, Pgid, Pid, Process, ProcessParts, Rlimit, WorkingDirectory, logical_path};
@@ -19,8 +19,10 @@ use crate::driver::ProgramEnd;
 use crate::file::fd_table::{Fd, FdFlags, FdTable};
 use crate::file::open::{Opener, open};
 use crate::kernel::KernelInner;
+use crate::limit::Limit;
+use crate::mutex::Mutex;
 use crate::poll::{RunEnd, run_until_killed};
-use crate::program::{ProgramName, Search};
+use crate::program::{FoundProgram, ProgramName, Search};
 use crate::task;
 
 /// A child to make.
@@ -125,7 +127,7 @@ pub(crate) async fn spawn(ctx: &ProcessContext, request: SpawnRequest) -> Result
     let SpawnRequest { program, argv, envp, cwd, actions, attributes } = request;
     kernel.check_args(&argv, &envp)?;
     if actions.len() > kernel.limits.max_file_actions {
-        return Err(Errno::E2BIG);
+        return Err(kernel.refusals.note(Limit::FileActions));
     }
     let mut draft = Draft::of_parent(ctx, &attributes);
     if let Some(path) = cwd {
@@ -219,9 +221,11 @@ impl Draft {
 impl KernelInner {
     /// Fails if arguments and environment are too long.
     pub(crate) fn check_args(&self, argv: &[Vec<u8>], envp: &[Vec<u8>]) -> Result<(), Errno> {
-        // Linux counts a pointer and a terminator for each.
-        let bytes: usize = argv.iter().chain(envp).map(|entry| entry.len() + 9).sum();
-        if bytes > self.limits.max_args_bytes { Err(Errno::E2BIG) } else { Ok(()) }
+        if args_bytes(argv, envp) > self.limits.max_args_bytes {
+            Err(self.refusals.note(Limit::Arguments))
+        } else {
+            Ok(())
+        }
     }
 
     /// The environment of a program that is about to start, completed.
@@ -248,8 +252,9 @@ impl KernelInner {
             Search { kernel: self, credentials: &draft.credentials, cwd: &draft.cwd.location, caller };
         let open_file = |fd| draft.fds.get(fd).map(|description| description.location().clone());
         let file = search.find(program, &envp, parent_envp, open_file)?;
-        let found = search.load(file, argv)?;
-        Ok(Arc::new(Image { program: found.program, path: found.path, argv: found.argv.into(), envp }))
+        let FoundProgram { program, path, argv } = search.load(file, argv)?;
+        let charge = self.meters.memory.take(args_bytes(&argv, &envp) as u64)?;
+        Ok(Arc::new(Image { program, path, argv: argv.into(), envp, charge: Mutex::new(charge) }))
     }
 
     /// Makes a process of a draft. It does not run yet.
@@ -261,7 +266,7 @@ impl KernelInner {
         placement: Placement,
     ) -> Result<Arc<Process>, Errno> {
         let Draft { fds, cwd, credentials, umask, open_files, signals, share } = draft;
-        let charge = self.meters.processes.try_take_one().ok_or(Errno::EAGAIN)?;
+        let charge = self.meters.processes.take_one()?;
         let parts = ProcessParts {
             fds,
             image,

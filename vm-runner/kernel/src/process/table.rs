@@ -233,12 +233,19 @@ impl ProcessTable {
         };
         entry.ended = Some(status);
         entry.change = None;
-        let (parent, session) = (entry.parent, entry.session);
-        let mut groups = vec![entry.group];
-        for child in std::mem::take(&mut entry.children) {
+        let (parent, group, session) = (entry.parent, entry.group, entry.session);
+        let children = std::mem::take(&mut entry.children);
+        // A group is orphaned by this end only if the process was its link to another group of the session.
+        let mut groups = Vec::new();
+        if inner.is_elsewhere_in_session(parent, group, session) {
+            groups.push(group);
+        }
+        for child in children {
             let Ok(orphan) = inner.entry_mut(child) else { continue };
             orphan.parent = Parent::Init;
-            groups.push(orphan.group);
+            if orphan.group != group && orphan.session == session {
+                groups.push(orphan.group);
+            }
             if orphan.ended.is_some() {
                 removed.extend(inner.entries.remove(&child).map(|entry| entry.process));
             }
@@ -319,6 +326,16 @@ impl Inner {
             }),
         };
         !self.living_members(group).any(has_guardian)
+    }
+
+    /// Whether a parent is in a session, but not in the group.
+    fn is_elsewhere_in_session(&self, parent: Parent, group: Pgid, session: Sid) -> bool {
+        match parent {
+            Parent::Host | Parent::Init => false,
+            Parent::Process(pid) => {
+                self.entry(pid).is_ok_and(|parent| parent.group != group && parent.session == session)
+            }
+        }
     }
 
     fn living_members(&self, group: Pgid) -> impl Iterator<Item = &Entry> {

@@ -88,7 +88,7 @@ impl ProcessFile {
         let relations = kernel.table.relations(process.pid)?;
         match self {
             Self::CommandLine => Ok(terminated(&process.image().argv)),
-            Self::Comm => Ok([&comm(process)[..], b"\n"].concat()),
+            Self::Comm => Ok([&process.image().comm()[..], b"\n"].concat()),
             Self::Environment => Ok(terminated(&process.image().envp)),
             Self::Mounts => Ok(system::mounts(kernel)),
             Self::Stat => Ok(stat(process, &relations)),
@@ -125,14 +125,6 @@ fn terminated(strings: &[Vec<u8>]) -> Vec<u8> {
     strings.iter().flat_map(|string| string.iter().copied().chain([0])).collect()
 }
 
-/// The program's name, cut as Linux cuts it.
-fn comm(process: &Process) -> Vec<u8> {
-    const MAX_BYTES: usize = 15;
-    let image = process.image();
-    let name = image.path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    name[..name.len().min(MAX_BYTES)].to_vec()
-}
-
 fn state(process: &Process, relations: &Relations) -> (char, &'static str) {
     match relations.ended {
         Some(_) => ('Z', "zombie"),
@@ -142,7 +134,7 @@ fn state(process: &Process, relations: &Relations) -> (char, &'static str) {
 }
 
 fn stat(process: &Process, relations: &Relations) -> Vec<u8> {
-    let comm = comm(process);
+    let comm = process.image().comm();
     let rest = format!(
         ") {state} {parent} {group} {session} 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {started} {memory} {pages} \
          18446744073709551615 0 0 0 0 0 {pending} {blocked} {ignored} {caught} 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n",
@@ -186,5 +178,5 @@ fn status(process: &Process, relations: &Relations) -> Vec<u8> {
         ignored = set(process.signals(|signals| signals.ignored())),
         caught = set(process.signals(|signals| signals.caught())),
     );
-    [b"Name:\t", &comm(process)[..], b"\n", lines.as_bytes()].concat()
+    [b"Name:\t", &process.image().comm()[..], b"\n", lines.as_bytes()].concat()
 }

@@ -90,7 +90,7 @@ fn load_average(kernel: &KernelInner) -> Vec<u8> {
 }
 
 fn memory_info(kernel: &KernelInner) -> Vec<u8> {
-    let total = kernel.meters.memory.limit() / 1024;
+    let total = kernel.meters.memory.maximum() / 1024;
     let free = total.saturating_sub(kernel.meters.memory.used() / 1024);
     let mut text = String::new();
     for (name, kib) in [

@@ -9,9 +9,14 @@ use super::address::SocketAddress;
 use super::{MessageFlags, Received};
 use crate::file::fd_table::Slot;
 use crate::file::{total_len, total_room};
+use crate::usage::Charge;
 
 /// What a message costs besides its bytes, so that empty ones are not free.
 const MESSAGE_COST: usize = 64;
+/// What an inbox may hold whatever others hold.
+const GUARANTEED_COST: usize = 16 << 10;
+/// Growth is charged in steps of this.
+const CHARGE_STEP: usize = 16 << 10;
 
 /// Whether messages keep apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +33,7 @@ pub(super) struct Inbox {
     messages: VecDeque<Message>,
     cost: usize,
     limit: usize,
+    charge: Charge,
     has_ended: bool,
     is_closed: bool,
     error: Option<Errno>,
@@ -41,12 +47,14 @@ pub(super) struct Message {
 }
 
 impl Inbox {
-    pub(super) fn new(boundaries: Boundaries, limit: usize) -> Self {
+    /// An empty one, whose content beyond what it may hold anyway is charged.
+    pub(super) fn new(boundaries: Boundaries, limit: usize, charge: Charge) -> Self {
         Self {
             boundaries,
             messages: VecDeque::new(),
             cost: 0,
             limit,
+            charge,
             has_ended: false,
             is_closed: false,
             error: None,
@@ -59,8 +67,11 @@ impl Inbox {
     }
 
     /// Whether a write to it would not block.
-    pub(super) fn is_writable(&self) -> bool {
-        self.is_closed || self.room() > 0
+    pub(super) fn is_writable(&mut self) -> bool {
+        let before = self.charge.amount();
+        let is_writable = self.is_closed || self.make_room(1) > 0;
+        self.charge.shrink_to(before);
+        is_writable
     }
 
     /// Whether nobody reads it any more.
@@ -96,16 +107,27 @@ impl Inbox {
     pub(super) fn close(&mut self) -> VecDeque<Message> {
         self.is_closed = true;
         self.cost = 0;
+        self.give_back();
         std::mem::take(&mut self.messages)
     }
 
-    fn room(&self) -> usize {
-        self.limit.saturating_sub(self.cost)
+    /// How much more may come in, up to `wanted`; charges for growth.
+    fn make_room(&mut self, wanted: usize) -> usize {
+        let target = self.cost.saturating_add(wanted).min(self.limit);
+        self.charge.grow_towards(charge_for(target), CHARGE_STEP as u64);
+        let charged = usize::try_from(self.charge.amount()).unwrap_or(usize::MAX);
+        let allowed = GUARANTEED_COST.saturating_add(charged).min(self.limit);
+        allowed.saturating_sub(self.cost).min(wanted)
+    }
+
+    fn give_back(&mut self) {
+        self.charge.shrink_to(charge_for(self.cost));
     }
 
     /// Takes what somebody sends: of a stream as much as fits, of messages all or nothing.
     ///
-    /// `EPIPE` if nobody reads it, `EAGAIN` without room, `EMSGSIZE` for a message that never fits.
+    /// `EPIPE` if nobody reads it, `EAGAIN` without room, `EMSGSIZE` for a message that never fits, `ENOBUFS` for one
+    /// that does not fit for now although the inbox is empty.
     pub(super) fn accept(
         &mut self,
         buffers: &[IoSlice<'_>],
@@ -116,14 +138,21 @@ impl Inbox {
             return Err(Errno::EPIPE);
         }
         let total = total_len(buffers);
+        let cost = total.saturating_add(MESSAGE_COST);
+        if self.boundaries == Boundaries::Messages && cost > self.limit {
+            return Err(Errno::EMSGSIZE);
+        }
+        if self.boundaries == Boundaries::None && total == 0 {
+            return Ok(0);
+        }
+        let room = self.make_room(cost);
         match self.boundaries {
-            Boundaries::Messages if total + MESSAGE_COST > self.limit => return Err(Errno::EMSGSIZE),
-            Boundaries::Messages if total + MESSAGE_COST > self.room() => return Err(Errno::EAGAIN),
-            Boundaries::None if total == 0 => return Ok(0),
-            Boundaries::None if self.room() == 0 => return Err(Errno::EAGAIN),
+            Boundaries::Messages if room < cost && self.messages.is_empty() => return Err(Errno::ENOBUFS),
+            Boundaries::Messages if room < cost => return Err(Errno::EAGAIN),
+            Boundaries::None if room == 0 => return Err(Errno::EAGAIN),
             Boundaries::Messages | Boundaries::None => {}
         }
-        let mut left = total.min(self.room());
+        let mut left = total.min(room);
         let taken = left;
         let joins = self.boundaries == Boundaries::None && rights.is_empty();
         if !joins || self.messages.back().is_none() {
@@ -174,6 +203,7 @@ impl Inbox {
             received.rights = std::mem::take(&mut message.rights);
             self.cost = self.cost.saturating_sub(message.bytes.len() + MESSAGE_COST);
             self.messages.pop_front();
+            self.give_back();
         }
         received
     }
@@ -204,9 +234,15 @@ impl Inbox {
                 self.messages.pop_front();
             }
         }
+        self.give_back();
         received.message_len = received.len;
         received
     }
+}
+
+/// What holding so much is charged.
+fn charge_for(cost: usize) -> u64 {
+    (cost.saturating_sub(GUARANTEED_COST).div_ceil(CHARGE_STEP) * CHARGE_STEP) as u64
 }
 
 /// Copies bytes into the buffers, leaving the first `skip` bytes of those alone; tells how many.
@@ -234,8 +270,15 @@ mod tests {
 
     use vm_abi::Errno;
 
-    use super::{Boundaries, Inbox, MESSAGE_COST};
+    use super::{Boundaries, CHARGE_STEP, GUARANTEED_COST, Inbox, MESSAGE_COST};
+    use crate::limit::Limit;
     use crate::socket::MessageFlags;
+    use crate::usage::Meter;
+
+    fn inbox(boundaries: Boundaries, limit: usize) -> Inbox {
+        let meter = Meter::new(Limit::SocketBytes, 1 << 20, &Default::default());
+        Inbox::new(boundaries, limit, meter.empty_charge())
+    }
 
     fn send(inbox: &mut Inbox, bytes: &[u8]) -> Result<usize, Errno> {
         inbox.accept(&[IoSlice::new(bytes)], &mut Vec::new(), None)
@@ -251,8 +294,8 @@ mod tests {
     #[test]
     fn a_stream_runs_together_and_messages_do_not() {
         let none = MessageFlags::empty();
-        let mut stream = Inbox::new(Boundaries::None, 1000);
-        let mut messages = Inbox::new(Boundaries::Messages, 1000);
+        let mut stream = inbox(Boundaries::None, 1000);
+        let mut messages = inbox(Boundaries::Messages, 1000);
         for inbox in [&mut stream, &mut messages] {
             send(inbox, b"one").unwrap();
             send(inbox, b"two").unwrap();
@@ -269,15 +312,32 @@ mod tests {
 
     #[test]
     fn a_full_inbox_takes_nothing_and_empty_messages_fill_it_too() {
-        let mut stream = Inbox::new(Boundaries::None, 100);
+        let mut stream = inbox(Boundaries::None, 100);
         assert_eq!(send(&mut stream, &[0; 300]), Ok(100));
         assert_eq!(send(&mut stream, &[0; 1]), Err(Errno::EAGAIN));
-        let mut messages = Inbox::new(Boundaries::Messages, 2 * MESSAGE_COST);
+        let mut messages = inbox(Boundaries::Messages, 2 * MESSAGE_COST);
         assert_eq!(send(&mut messages, &[0; 200]), Err(Errno::EMSGSIZE));
         assert_eq!(send(&mut messages, b""), Ok(0));
         assert_eq!(send(&mut messages, b""), Ok(0));
         assert_eq!(send(&mut messages, b""), Err(Errno::EAGAIN));
         messages.close();
         assert_eq!(send(&mut messages, b""), Err(Errno::EPIPE));
+    }
+    #[test]
+    fn growth_is_charged_and_given_back_and_an_empty_inbox_never_waits_for_others() {
+        let meter = Meter::new(Limit::SocketBytes, CHARGE_STEP as u64, &Default::default());
+        let mut stream = Inbox::new(Boundaries::None, 1 << 20, meter.empty_charge());
+        let all = GUARANTEED_COST + CHARGE_STEP;
+        assert_eq!(send(&mut stream, &vec![0; 2 * all]), Ok(all - MESSAGE_COST + MESSAGE_COST));
+        assert_eq!(meter.used(), CHARGE_STEP as u64);
+        let mut messages = Inbox::new(Boundaries::Messages, 1 << 20, meter.empty_charge());
+        assert_eq!(send(&mut messages, &vec![0; all]), Err(Errno::ENOBUFS));
+        assert_eq!(send(&mut messages, b"small"), Ok(5));
+        assert_eq!(send(&mut messages, &vec![0; all]), Err(Errno::EAGAIN));
+        receive(&mut stream, all, MessageFlags::empty()).unwrap();
+        assert_eq!(meter.used(), 0);
+        assert_eq!(send(&mut messages, &vec![0; CHARGE_STEP]), Ok(CHARGE_STEP));
+        messages.close();
+        assert_eq!(meter.used(), 0);
     }
 }

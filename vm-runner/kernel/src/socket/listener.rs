@@ -9,6 +9,7 @@ use vm_vfs::WalkContext;
 
 use super::address::{SocketAddress, UnixAddress, is_local};
 use super::{Backlog, Domain, Network, Socket, SocketNode, SocketType};
+use crate::limit::Limit;
 
 impl SocketNode {
     /// Gives the socket an address. `EINVAL` if it has one.
@@ -99,8 +100,12 @@ impl SocketNode {
         let mut state = self.state.lock();
         match &mut state.backlog {
             Some(backlog) if backlog.waiting.len() < backlog.limit => backlog.waiting.push_back(socket),
-            Some(_) | None => {
+            full @ (Some(_) | None) => {
+                let is_full = full.is_some();
                 drop(state);
+                if is_full {
+                    self.network.refusals.note(Limit::ListenBacklog);
+                }
                 return Err(socket);
             }
         }

@@ -7,7 +7,9 @@ use vm_abi::{Errno, PollEvents, SignalSet};
 
 use super::Fd;
 use crate::context::ProcessContext;
+use crate::file::FileKind;
 use crate::file::description::FileDescription;
+use crate::limit::Limit;
 use crate::poll::{Deadline, Interest, Waiter, wait_ready};
 
 /// A file to wait for, and what was found.
@@ -34,7 +36,7 @@ pub async fn poll(
     mask: Option<SignalSet>,
 ) -> Result<usize, Errno> {
     if files.len() > ctx.limits().max_poll_fds {
-        return Err(Errno::EINVAL);
+        return Err(ctx.kernel().refusals.note(Limit::PollFds));
     }
     let Some(mask) = mask else {
         return poll_with_own_mask(ctx, files, timeout).await;
@@ -62,14 +64,9 @@ async fn poll_with_own_mask(
 ) -> Result<usize, Errno> {
     let open: Vec<Option<Arc<FileDescription>>> =
         files.iter().map(|file| file.fd.and_then(|fd| ctx.description(fd).ok())).collect();
-    let interests: Vec<Interest<'_>> = open
-        .iter()
-        .zip(files.iter())
-        .filter_map(|(open, file)| {
-            let readiness = open.as_ref()?.file().readiness()?;
-            Some(Interest { readiness, events: wanted(file.events) })
-        })
-        .collect();
+    let interests = interests(files, &open);
+    let is_at_terminal = timeout.is_none() && waits_for_typing(files, &open);
+    let _at_terminal = is_at_terminal.then(|| ctx.process().wait_at_terminal());
     let clock = &*ctx.kernel().clock;
     let deadline =
         timeout.map(|timeout| Deadline { clock, instant: clock.monotonic().saturating_add(timeout) });
@@ -82,6 +79,32 @@ async fn poll_with_own_mask(
         Err(Errno::ETIMEDOUT) => Ok(0),
         other => other,
     }
+}
+
+/// What to wait for: each object once, however many entries name it.
+fn interests<'a>(files: &[PollFd], open: &'a [Option<Arc<FileDescription>>]) -> Vec<Interest<'a>> {
+    let of_file = |(open, file): (&'a Option<Arc<FileDescription>>, &PollFd)| {
+        let readiness = open.as_ref()?.file().readiness()?;
+        Some(Interest { readiness, events: wanted(file.events) })
+    };
+    let mut interests: Vec<Interest<'a>> = open.iter().zip(files).filter_map(of_file).collect();
+    let address = |interest: &Interest<'_>| std::ptr::from_ref(interest.readiness).addr();
+    interests.sort_unstable_by_key(address);
+    interests.dedup_by(|other, kept| {
+        let is_same = std::ptr::eq(other.readiness, kept.readiness);
+        if is_same {
+            kept.events |= other.events;
+        }
+        is_same
+    });
+    interests
+}
+
+/// Whether somebody may type what the wait is for.
+fn waits_for_typing(files: &[PollFd], open: &[Option<Arc<FileDescription>>]) -> bool {
+    let is_read = |file: &PollFd| file.events.intersects(PollEvents::IN | PollEvents::RDNORM);
+    let is_terminal = |open: &Arc<FileDescription>| open.file().kind() == FileKind::Terminal;
+    files.iter().zip(open).any(|(file, open)| is_read(file) && open.as_ref().is_some_and(is_terminal))
 }
 
 fn look(files: &mut [PollFd], open: &[Option<Arc<FileDescription>>]) -> usize {

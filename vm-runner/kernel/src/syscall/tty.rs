@@ -99,6 +99,7 @@ pub async fn read_timeout(
     let deadline =
         timeout.map(|timeout| Deadline { clock, instant: clock.monotonic().saturating_add(timeout) });
     let interest = Interest { readiness: &terminal.replica, events: PollEvents::IN };
+    let _at_terminal = timeout.is_none().then(|| ctx.process().wait_at_terminal());
     let try_op = || {
         replica.check_use(ctx, Direction::Read)?;
         terminal.try_read_input(buffer)

@@ -122,7 +122,7 @@ impl RecordLocks {
         let mut charges = Vec::new();
         let kept = self.held.iter().filter(|record| is_cut(record)).flat_map(|record| record.outside(range));
         for _ in kept.chain(kind.map(|_| range)) {
-            charges.push(meter.try_take_one().ok_or(Errno::ENOLCK)?);
+            charges.push(meter.take_one()?);
         }
         let mut rest = Vec::new();
         for record in self.held.extract_if(.., |record| is_cut(record)) {
@@ -153,6 +153,7 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::{LockKind, LockRange, RecordLocks};
+    use crate::limit::Limit;
     use crate::process::Pid;
     use crate::usage::Meter;
     use vm_abi::Errno;
@@ -167,7 +168,7 @@ mod tests {
 
     #[test]
     fn unlocking_the_middle_leaves_both_sides() {
-        let meter = Meter::new(10);
+        let meter = Meter::new(Limit::Locks, 10, &Default::default());
         let mut locks = RecordLocks::default();
         locks.set(pid(1), Some(LockKind::Write), range(0, 100), &meter).unwrap();
         locks.set(pid(1), None, range(40, 20), &meter).unwrap();
@@ -180,7 +181,7 @@ mod tests {
 
     #[test]
     fn readers_share_and_writers_do_not() {
-        let meter = Meter::new(10);
+        let meter = Meter::new(Limit::Locks, 10, &Default::default());
         let mut locks = RecordLocks::default();
         locks.set(pid(1), Some(LockKind::Read), range(0, 0), &meter).unwrap();
         assert!(locks.conflict(pid(2), LockKind::Read, range(5, 1)).is_none());
@@ -193,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_lock_without_room_changes_nothing() {
-        let meter = Meter::new(1);
+        let meter = Meter::new(Limit::Locks, 1, &Default::default());
         let mut locks = RecordLocks::default();
         locks.set(pid(1), Some(LockKind::Write), range(0, 10), &meter).unwrap();
         assert_eq!(locks.set(pid(1), Some(LockKind::Write), range(20, 10), &meter), Err(Errno::ENOLCK));
