@@ -189,7 +189,7 @@ where
         .keep_alive_interval(IDLE_TIMEOUT)
         .max_concurrent_streams(MAX_STREAMS)
         .adaptive_window(true);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,

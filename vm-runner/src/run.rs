@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use vm_abi::Errno;
-use vm_api::{EnvVar, Problem, SoftwareRef, WorkspaceConfig};
+use vm_api::{EnvVar, Problem, SoftwareRef, StorageType, WorkspaceConfig};
 use vm_kernel::{Command, ExitStatus, HostReader, HostWriter, Stdio};
 
 use crate::config::RunConfig;
 use crate::task;
 use crate::validate::{check_env, validate};
+use crate::vm::boot::Grants;
 use crate::vm::machine_room::{self, MachineRoom};
 
 /// Bytes read from standard input at once.
@@ -33,8 +34,9 @@ pub(crate) enum Error {
 /// Runs the command and answers its exit code, 128 and the signal's number if one ended it.
 pub(crate) async fn run(config: RunConfig) -> Result<ExitCode, Error> {
     let RunConfig { software, packages, env, cwd, user, argv } = config;
-    let room = MachineRoom::open(&software)?;
+    let room = MachineRoom::open(&software, Grants::default())?;
     let mut workspace = WorkspaceConfig::new("local", "lodge");
+    workspace.storage.kind = StorageType::Ephemeral;
     workspace.software = packages.into_iter().map(|name| SoftwareRef { name, version: None }).collect();
     validate(&workspace, room.catalog())?;
     check_env(&env, "--env")?;

@@ -13,6 +13,7 @@ pub(crate) mod child;
 mod client;
 mod fleet;
 mod forward;
+mod memory;
 mod metrics;
 pub(crate) mod peer;
 mod registry;
@@ -21,6 +22,7 @@ mod slot;
 mod spare;
 mod state_dir;
 pub(crate) mod tls;
+mod tunnel;
 mod uid;
 mod watch;
 mod workspace;
@@ -39,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 use self::child::{ChildOptions, Spawner};
 use self::fleet::Fleet;
 use self::forward::Forwarder;
+use self::memory::Residents;
 use self::metrics::Metrics;
 use self::registry::Registry;
 use self::server::Server;
@@ -92,6 +95,8 @@ pub(crate) async fn serve(config: ServeConfig) -> Result<(), Error> {
         stop: drain.clone(),
     });
     let spares = keep_spares(&fleet);
+    let watch = fleet.residents.clone().watch(config.memory_limit_bytes, Arc::clone(&fleet.metrics));
+    let _watch = task::spawn(watch);
     let _probes = probes.map(|probes| serve_probes(probes, Arc::clone(&server), drain.clone()));
     tracing::info!(listen = %listener.address(), "serving");
     let serving = task::spawn(serve_api(listener, tls, server, drain.clone(), config.stop_grace));
@@ -149,6 +154,7 @@ fn build_fleet(config: &ServeConfig) -> Result<(Arc<Fleet>, KnownEpochs), Error>
         state_dir,
         slots,
         volumes: config.volumes.clone(),
+        residents: Residents::default(),
         readers: Arc::new(Semaphore::new(config.max_readers)),
         spares: Spares::new(spawner, config.spares, Arc::clone(&metrics)),
         catalog,

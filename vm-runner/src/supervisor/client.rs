@@ -11,16 +11,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::StatusCode;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
 use crate::control;
 use crate::http::{Body, BodyError, Response};
+use crate::task::{self, Task};
 
 /// The body of a request to a vm process.
 pub(crate) type RequestBody = UnsyncBoxBody<Bytes, hyper::Error>;
@@ -105,6 +108,15 @@ impl Connection {
     }
 }
 
+/// What a vm process answers to a request for another protocol.
+pub(crate) struct Switch {
+    pub(crate) response: Response,
+    /// The connection, if the answer is yes; to be awaited after the client was told.
+    pub(crate) connection: Option<OnUpgrade>,
+    /// Drives the connection until then.
+    pub(crate) driver: Task<()>,
+}
+
 /// A connection for one request.
 #[derive(Debug)]
 pub(crate) struct Channel {
@@ -136,6 +148,25 @@ impl Channel {
         let (head, body) = response.into_parts();
         let body = ForwardedBody { body, connection: Some(connection), client };
         Ok(http::Response::from_parts(head, Body::new(body)))
+    }
+}
+
+impl Channel {
+    /// Sends a request for another protocol and waits for the head of its response.
+    ///
+    /// # Errors
+    /// When the vm process ends before it answers.
+    pub(crate) async fn switch(self, request: http::Request<RequestBody>) -> Result<Switch, Error> {
+        let Connection { mut sender, driver } = self.connection;
+        let driver = task::spawn(async move {
+            // How it ends is told to those who use it.
+            let _ = driver.with_upgrades().await;
+        });
+        let mut response = sender.send_request(request).await.map_err(Error::Broken)?;
+        let is_switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let connection = is_switched.then(|| hyper::upgrade::on(&mut response));
+        let response = response.map(|body| Body::new(body.map_err(BodyError::Upstream)));
+        Ok(Switch { response, connection, driver })
     }
 }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use vm_api::{MountSource, Problem, ProblemCode, WorkspaceConfig};
 
+use super::memory::Residents;
 use super::metrics::Metrics;
 use super::slot::Slots;
 use super::spare::Spares;
@@ -24,6 +26,8 @@ pub(crate) struct Fleet {
     pub(crate) slots: Slots,
     /// What workspaces may mount by name.
     pub(crate) volumes: Vec<Volume>,
+    /// The vm processes of awake workspaces.
+    pub(crate) residents: Residents,
     /// Places for vm processes that only read.
     pub(crate) readers: Arc<Semaphore>,
     pub(crate) spares: Spares,
@@ -38,6 +42,28 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
+    /// The volume of this name.
+    pub(crate) fn volume(&self, name: &str) -> Result<&Volume, Problem> {
+        self.volumes.iter().find(|volume| volume.name == name).ok_or_else(|| {
+            let names: Vec<_> = self.volumes.iter().map(|volume| volume.name.as_str()).collect();
+            let there_are = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            let detail =
+                format!("this runner has no volume {name:?}; there are: {there_are} (--volume NAME=PATH)");
+            Problem::new(ProblemCode::VolumeUnknown, detail)
+        })
+    }
+
+    /// Checks that the runner has what the configuration mounts.
+    pub(crate) fn check_volumes(&self, config: &WorkspaceConfig) -> Result<(), Problem> {
+        for (index, mount) in config.mounts.iter().enumerate() {
+            if let MountSource::Volume(volume) = &mount.source {
+                self.volume(&volume.name)
+                    .map_err(|problem| problem.with_field(format!("spec.mounts[{index}].volume.name")))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes everything that a workspace left on disk. Blocks.
     pub(crate) fn remove(&self, uid: &Uid) -> Result<(), state_dir::Error> {
         let elsewhere = self.slots.forget(uid);

@@ -1,4 +1,7 @@
 //! The way of a request into a VM: limits, waking, and the stream through.
+//!
+//! Bodies pass both ways as they come; nothing is collected. A request for another protocol (WebSocket) gets a
+//! connection of its own, which is passed through byte by byte once the VM has agreed (`tunnel`).
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,9 +21,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use vm_api::{Problem, ProblemCode, header};
 
 use super::client;
-use super::workspace::{Awake, WakeTiming, Workspace};
+use super::tunnel::Tunnels;
+use super::workspace::{Awake, Purpose, Visit, WakeTiming, Workspace};
 use crate::area::Area;
 use crate::http::{Body, BodyError, Request, Response};
+use crate::task::Task;
 
 /// Headers that are about one connection, not about the message (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [HeaderName; 8] =
@@ -33,21 +38,34 @@ pub(crate) struct Forwarder {
     places: Arc<Semaphore>,
     max_requests: usize,
     max_requests_per_workspace: usize,
+    tunnels: Tunnels,
+}
+
+/// A request's places, kept until its answer has ended.
+#[derive(Debug)]
+pub(super) struct Places {
+    _ours: OwnedSemaphorePermit,
+    _theirs: Visit,
 }
 
 impl Forwarder {
     pub(crate) fn new(max_requests: usize, max_requests_per_workspace: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(max_requests)), max_requests, max_requests_per_workspace }
+        Self {
+            places: Arc::new(Semaphore::new(max_requests)),
+            max_requests,
+            max_requests_per_workspace,
+            tunnels: Tunnels::default(),
+        }
     }
 
     /// Takes a place for a request, or refuses it.
-    fn admit(&self, workspace: &Workspace) -> Result<[OwnedSemaphorePermit; 2], Problem> {
+    fn admit(&self, workspace: &Workspace) -> Result<Places, Problem> {
         let ours = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
             let detail =
                 format!("this runner works on {} requests, its most (--max-requests)", self.max_requests);
             Problem::new(ProblemCode::LimitRunnerRequests, detail).with_limit("--max-requests")
         })?;
-        let theirs = Arc::clone(workspace.in_flight()).try_acquire_owned().map_err(|_| {
+        let theirs = workspace.enter().ok_or_else(|| {
             let detail = format!(
                 "{} requests of this workspace are in flight, its most (--max-requests-per-workspace)",
                 self.max_requests_per_workspace
@@ -55,10 +73,10 @@ impl Forwarder {
             Problem::new(ProblemCode::LimitWorkspaceRequests, detail)
                 .with_limit("--max-requests-per-workspace")
         })?;
-        Ok([ours, theirs])
+        Ok(Places { _ours: ours, _theirs: theirs })
     }
 
-    /// Forwards one request; wakes the workspace for it.
+    /// Forwards one request; wakes the workspace for it, unless it only reads files.
     pub(crate) async fn forward(
         &self,
         workspace: &Workspace,
@@ -67,27 +85,50 @@ impl Forwarder {
     ) -> Result<Response, Problem> {
         let received = Instant::now();
         let places = self.admit(workspace)?;
-        let cause = area.wake_cause();
-        let Awake { vm, mut wake } = workspace.wake(cause).await?;
-        let channel = match vm.connect().await {
-            Ok(channel) => channel,
-            Err(client::Error::Gone(_)) => {
-                // The VM has just died, and nothing of the request was sent: the next one takes it.
-                let again = workspace.wake_again(cause, &vm).await?;
-                wake = again.wake.or(wake);
-                again.vm.connect().await.map_err(vm_died)?
-            }
-            Err(error) => return Err(vm_died(error)),
+        let purpose = match area.is_file_read(request.method(), request.query()) {
+            true => Purpose::Read,
+            false => Purpose::Act(area.wake_cause()),
         };
+        let (channel, wake) = connect(workspace, purpose).await?;
         let queued = received.elapsed();
-        let mut response = channel.send(rewrite(request)?).await.map_err(vm_died)?;
-        if wake.is_some() {
-            workspace.note_first_byte(received.elapsed());
+        if let Some(client) = request.take_upgrade() {
+            let switch = channel.switch(rewrite(request, Hop::Switched)?).await.map_err(vm_died)?;
+            return Ok(self.tunnels.pass_through(client, switch, places));
+        }
+        let mut response = channel.send(rewrite(request, Hop::Kept)?).await.map_err(vm_died)?;
+        if let (Some(wake), Purpose::Act(_)) = (wake, purpose) {
+            workspace.note_first_byte(wake, received.elapsed());
         }
         strip(response.headers_mut());
         add_timing(response.headers_mut(), queued, wake);
-        Ok(response.map(|body| Body::new(Guarded { body, _places: places })))
+        Ok(response.map(|body| Body::new(Guarded::new(body, places))))
     }
+}
+
+/// A connection to a VM that can do that, and what it took to get one.
+async fn connect(
+    workspace: &Workspace,
+    purpose: Purpose,
+) -> Result<(client::Channel, Option<WakeTiming>), Problem> {
+    let Awake { vm, wake } = workspace.reach(purpose).await?;
+    match vm.connect().await {
+        Ok(channel) => Ok((channel, wake)),
+        Err(client::Error::Gone(_)) => {
+            // The VM has just died, and nothing of the request was sent: the next one takes it.
+            let again = workspace.reach_another(purpose, &vm).await?;
+            Ok((again.vm.connect().await.map_err(vm_died)?, again.wake.or(wake)))
+        }
+        Err(error) => Err(vm_died(error)),
+    }
+}
+
+/// What becomes of the connection that a request came on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hop {
+    /// It takes the next request; headers about it stay behind.
+    Kept,
+    /// It is to speak another protocol; headers that say so go on.
+    Switched,
 }
 
 fn vm_died(error: client::Error) -> Problem {
@@ -101,7 +142,7 @@ fn vm_died(error: client::Error) -> Problem {
 }
 
 /// The same request on another connection.
-fn rewrite(request: &mut Request) -> Result<http::Request<client::RequestBody>, Problem> {
+fn rewrite(request: &mut Request, hop: Hop) -> Result<http::Request<client::RequestBody>, Problem> {
     let Some(request) = request.take() else {
         return Err(Problem::new(ProblemCode::Internal, "the request was forwarded already"));
     };
@@ -109,7 +150,12 @@ fn rewrite(request: &mut Request) -> Result<http::Request<client::RequestBody>, 
     let path = head.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     head.uri = Uri::from(path);
     head.version = Version::HTTP_11;
+    let protocol = head.headers.get(UPGRADE).cloned();
     strip(&mut head.headers);
+    if let (Hop::Switched, Some(protocol)) = (hop, protocol) {
+        head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        head.headers.insert(UPGRADE, protocol);
+    }
     if !head.headers.contains_key(HOST) {
         head.headers.insert(HOST, HeaderValue::from_static("vm"));
     }
@@ -146,9 +192,22 @@ fn milliseconds(duration: Duration) -> f64 {
 }
 
 /// A body that holds its request's places until it has ended.
-struct Guarded {
+pub(super) struct Guarded {
     body: Body,
-    _places: [OwnedSemaphorePermit; 2],
+    _places: Places,
+    /// Drives the connection that the body comes from, if nobody else does.
+    _driver: Option<Task<()>>,
+}
+
+impl Guarded {
+    fn new(body: Body, places: Places) -> Self {
+        Self { body, _places: places, _driver: None }
+    }
+
+    /// A body whose connection is driven by this task.
+    pub(super) fn driven(body: Body, places: Places, driver: Task<()>) -> Self {
+        Self { body, _places: places, _driver: Some(driver) }
+    }
 }
 
 impl http_body::Body for Guarded {

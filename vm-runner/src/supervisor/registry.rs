@@ -83,6 +83,7 @@ impl Registry {
         config: WorkspaceConfig,
     ) -> Result<Arc<WorkspaceState>, Problem> {
         crate::validate::validate(&config, &self.fleet.catalog)?;
+        self.fleet.check_volumes(&config)?;
         let workspace = self.get_or_start(uid, &config)?;
         workspace.configure(config).await.map_err(|problem| {
             // Its owner ended between the two lines above.

@@ -147,17 +147,21 @@ impl Server {
     ) -> Result<Response, Problem> {
         peer.authorize(Access::Act)?;
         let workspace = self.registry.get(uid)?;
-        if area == Area::Health {
-            // Asking how a workspace is never wakes it.
-            let status = match workspace.state().power {
-                Power::Awake => return self.forwarder.forward(&workspace, area, request).await,
-                Power::Asleep => "asleep",
-                Power::Waking => "waking",
-                Power::Stopping => "stopping",
-            };
-            return Ok(web::json(StatusCode::OK, &health(status)));
+        match area {
+            Area::Health => {
+                // Asking how a workspace is never wakes it.
+                let status = match workspace.state().power {
+                    Power::Awake => return self.forwarder.forward(&workspace, area, request).await,
+                    Power::Asleep => "asleep",
+                    Power::Waking => "waking",
+                    Power::Stopping => "stopping",
+                };
+                Ok(web::json(StatusCode::OK, &health(status)))
+            }
+            Area::Wake => Ok(state(&*workspace.wake().await?)),
+            Area::Sleep => Ok(state(&*workspace.sleep().await?)),
+            _ => self.forwarder.forward(&workspace, area, request).await,
         }
-        self.forwarder.forward(&workspace, area, request).await
     }
 }
 

@@ -3,24 +3,30 @@
 //! The task runs the [`machine`] and does what it says; nobody else starts or stops the workspace's VM. Requests reach
 //! it through a bounded queue. What it publishes is a [`View`], which the way of a request reads without asking.
 
+mod attend;
 mod boot;
+mod idle;
 mod machine;
 mod owner;
+mod reader;
 mod report;
 mod restart;
-mod usage;
+mod traffic;
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use vm_api::{Problem, ProblemCode, WakeCause, WorkspaceConfig, WorkspaceState};
 
-pub(crate) use self::owner::stale_epoch;
-use self::owner::{Owner, Request};
+use self::owner::{Owner, Parts};
+pub(crate) use self::owner::{Request, stale_epoch};
+use self::traffic::Traffic;
+pub(crate) use self::traffic::Visit;
 use super::client::VmClient;
 use super::fleet::Fleet;
+use super::metrics::Metrics;
 use super::registry::Registry;
 use super::uid::Uid;
 use crate::task::{self, Task};
@@ -34,6 +40,26 @@ pub(crate) struct View {
     pub(crate) state: Arc<WorkspaceState>,
     /// The VM, while it can serve.
     pub(crate) vm: Option<Arc<VmClient>>,
+    /// A VM that only reads files, while the workspace sleeps.
+    pub(crate) reader: Option<Arc<VmClient>>,
+}
+
+/// What somebody needs a VM for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Purpose {
+    /// Something that only an awake workspace does.
+    Act(WakeCause),
+    /// Reading files, which wakes nothing.
+    Read,
+}
+
+impl View {
+    fn vm_for(&self, purpose: Purpose) -> Option<&Arc<VmClient>> {
+        match purpose {
+            Purpose::Act(_) => self.vm.as_ref(),
+            Purpose::Read => self.vm.as_ref().or(self.reader.as_ref()),
+        }
+    }
 }
 
 /// A VM that can take a request, and what it took to get it.
@@ -57,7 +83,8 @@ pub(crate) struct Workspace {
     uid: Uid,
     requests: mpsc::Sender<Request>,
     view: watch::Receiver<View>,
-    in_flight: Arc<Semaphore>,
+    traffic: Arc<Traffic>,
+    metrics: Arc<Metrics>,
 }
 
 impl Workspace {
@@ -71,14 +98,26 @@ impl Workspace {
         stop: CancellationToken,
     ) -> (Self, Task<()>) {
         let (requests, inbox) = mpsc::channel(QUEUE_LENGTH);
-        let (owner, view) = Owner::new(Arc::clone(fleet), registry, uid.clone(), epoch, config, inbox);
-        let in_flight = Arc::new(Semaphore::new(fleet.max_requests_per_workspace));
-        (Self { uid, requests, view, in_flight }, task::spawn(owner.run(stop)))
+        let traffic = Traffic::new(fleet.max_requests_per_workspace);
+        let (owner, view) = Owner::new(Parts {
+            fleet: Arc::clone(fleet),
+            registry,
+            uid: uid.clone(),
+            epoch,
+            config,
+            inbox,
+            requests: requests.downgrade(),
+            traffic: Arc::clone(&traffic),
+        });
+        (
+            Self { uid, requests, view, traffic, metrics: Arc::clone(&fleet.metrics) },
+            task::spawn(owner.run(stop)),
+        )
     }
 
-    /// Places for requests in flight.
-    pub(crate) fn in_flight(&self) -> &Arc<Semaphore> {
-        &self.in_flight
+    /// Lets a request in, if there is room. It comes before [`reach`](Self::reach) and lasts until its answer has ended.
+    pub(crate) fn enter(&self) -> Option<Visit> {
+        self.traffic.enter()
     }
 
     /// Whether its owner has ended, because the workspace was deleted.
@@ -100,27 +139,48 @@ impl Workspace {
         self.ask(|reply| Request::Delete { epoch, reply }).await?
     }
 
-    /// Gets the VM, booting it if need be.
-    pub(crate) async fn wake(&self, cause: WakeCause) -> Result<Awake, Problem> {
-        if let Some(vm) = self.view.borrow().vm.clone() {
-            return Ok(Awake { vm, wake: None });
+    /// Boots the VM if need be, and says how the workspace is then.
+    pub(crate) async fn wake(&self) -> Result<Arc<WorkspaceState>, Problem> {
+        self.reach(Purpose::Act(WakeCause::OnDemand)).await?;
+        Ok(self.state())
+    }
+
+    /// Stops the VM until the next action, and says how the workspace is then.
+    pub(crate) async fn sleep(&self) -> Result<Arc<WorkspaceState>, Problem> {
+        self.ask(|reply| Request::Sleep { reply }).await?
+    }
+
+    /// Gets a VM that can do that, booting it if need be.
+    pub(crate) async fn reach(&self, purpose: Purpose) -> Result<Awake, Problem> {
+        if let Some(vm) = self.view.borrow().vm_for(purpose) {
+            return Ok(Awake { vm: Arc::clone(vm), wake: None });
         }
-        self.ask(|reply| Request::Wake { cause, asked: Instant::now(), reply }).await?
+        let asked = Instant::now();
+        self.ask(|reply| match purpose {
+            Purpose::Act(cause) => Request::Wake { cause, asked, reply },
+            Purpose::Read => Request::Read { asked, reply },
+        })
+        .await?
     }
 
     /// Gets another VM than `dead`, whose death the owner is about to notice.
-    pub(crate) async fn wake_again(&self, cause: WakeCause, dead: &Arc<VmClient>) -> Result<Awake, Problem> {
+    pub(crate) async fn reach_another(
+        &self,
+        purpose: Purpose,
+        dead: &Arc<VmClient>,
+    ) -> Result<Awake, Problem> {
         let mut view = self.view.clone();
-        let has_changed = view.wait_for(|view| !view.vm.as_ref().is_some_and(|vm| Arc::ptr_eq(vm, dead)));
+        let has_changed = view.wait_for(|view| !view.vm_for(purpose).is_some_and(|vm| Arc::ptr_eq(vm, dead)));
         let noticed = matches!(tokio::time::timeout(Duration::from_secs(5), has_changed).await, Ok(Ok(_)));
         if !noticed {
             return Err(Problem::new(ProblemCode::VmDied, "the VM does not answer; try again"));
         }
-        self.wake(cause).await
+        self.reach(purpose).await
     }
 
-    /// Tells the owner when the first answer after a boot began.
-    pub(crate) fn note_first_byte(&self, after: Duration) {
+    /// Tells that the first answer after a boot began.
+    pub(crate) fn note_first_byte(&self, wake: WakeTiming, after: Duration) {
+        self.metrics.observe_wake(wake.queued, wake.booted, after);
         // Only a number for the status: not worth waiting for.
         let _ = self.requests.try_send(Request::FirstByte(after));
     }
@@ -134,4 +194,8 @@ impl Workspace {
     fn gone(&self) -> Problem {
         Problem::new(ProblemCode::WorkspaceNotFound, format!("the workspace {} is gone", self.uid))
     }
+}
+
+fn boot_panicked(error: &tokio::task::JoinError) -> Problem {
+    Problem::new(ProblemCode::Internal, format!("the boot ended abnormally: {error}"))
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use vm_abi::{Credentials, Gid, Uid};
 use vm_api::{EnvVar, Problem, ProblemCode, Usage, WorkspaceConfig};
 use vm_kernel::{Account, Accounts};
-use vm_kernel::{HostReader, Kernel, KernelBuilder, Limits};
+use vm_kernel::{HostReader, Kernel, KernelBuilder, Limits, ProcessInfo, ProcessState};
 use vm_vfs::{Caller, MountFlags, VPath, VfsResult, WalkContext};
 use vm_wasm::WasmDriver;
 
@@ -197,8 +197,21 @@ impl Vm {
 
     /// Whether anything keeps the VM awake, and what it uses.
     pub(crate) fn activity(&self) -> Activity {
-        let living = self.kernel.processes().iter().filter(|process| process.ended.is_none()).count();
-        Activity { processes: living as u64, attached: 0, streams: 0, usage: self.usage() }
+        let shells = self.shells.activity();
+        let processes = self.kernel.processes();
+        let living = || processes.iter().filter(|process| process.ended.is_none());
+        let keeps_awake = |process: &&ProcessInfo| {
+            let is_left_shell = process.state == ProcessState::AtTerminal
+                && shells.unattached_leaders.contains(&process.pid)
+                && living().filter(|other| other.session == process.session).count() == 1;
+            !is_left_shell
+        };
+        Activity {
+            processes: living().filter(keeps_awake).count() as u64,
+            attached: shells.attached as u64,
+            streams: (self.processes.activity().streams + self.events.streams()) as u64,
+            usage: self.usage(),
+        }
     }
 
     /// The workspace's user, or the account of this name.

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use vm_api::{Problem, SoftwareRef, WorkspaceConfig};
+use vm_api::{Problem, SoftwareRef, StorageType, WorkspaceConfig};
 use vm_kernel::{Command, ExitStatus};
 use vm_wasm::{EngineOptions, WasmDriver, WasmEngine};
 
-use super::boot::{self, Vm};
+use super::boot::{self, Grants, Vm};
 use super::etc;
 use super::software_image::{self, Images, SoftwareImage};
 use crate::software::{self, Catalog};
@@ -39,13 +39,14 @@ pub(crate) struct MachineRoom {
     driver: Arc<WasmDriver>,
     images: Images,
     usual: Vec<SoftwareRef>,
+    grants: Grants,
     /// Guarded by itself; a leaf in the lock order.
     prepared: Mutex<Option<SoftwareImage>>,
 }
 
 impl MachineRoom {
-    /// Prepares the engine and the software of a folder.
-    pub(crate) fn open(folder: &Path) -> Result<Self, Error> {
+    /// Prepares the engine and the software of a folder, for VMs with these grants.
+    pub(crate) fn open(folder: &Path, grants: Grants) -> Result<Self, Error> {
         let catalog = Catalog::open(folder)?;
         let usual = vec![SoftwareRef { name: USUAL_SOFTWARE.to_owned(), version: None }];
         let path = catalog.folder().to_owned();
@@ -61,7 +62,7 @@ impl MachineRoom {
         });
         let driver = driver.map_err(|_| Error::Panicked)??;
         let (images, prepared) = images?;
-        Ok(Self { driver: Arc::new(driver), images, usual, prepared: Mutex::new(prepared) })
+        Ok(Self { driver: Arc::new(driver), images, usual, grants, prepared: Mutex::new(prepared) })
     }
 
     pub(crate) fn catalog(&self) -> &Catalog {
@@ -80,7 +81,8 @@ impl MachineRoom {
 
     /// Runs the usual commands in a VM that is thrown away.
     async fn rehearse(&self) -> Result<(), String> {
-        let config = WorkspaceConfig::new("rehearsal", "rehearsal");
+        let mut config = WorkspaceConfig::new("rehearsal", "rehearsal");
+        config.storage.kind = StorageType::Ephemeral;
         let vm = self.boot("rehearsal", &config).map_err(|problem| problem.to_string())?;
         let command = Command::new("/bin/sh").args(["-c", REHEARSAL]).env("PATH", etc::PATH);
         let process = vm.kernel().spawn(command).map_err(|errno| errno.name().to_owned())?;
@@ -99,6 +101,6 @@ impl MachineRoom {
             Some(image) if config.software == self.usual => image,
             _ => self.images.build(&config.software)?,
         };
-        boot::boot(uid, config, &software, Arc::clone(&self.driver))
+        boot::boot(uid, config, &software, Arc::clone(&self.driver), &self.grants)
     }
 }

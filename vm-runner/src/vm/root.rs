@@ -1,11 +1,11 @@
 //! The file systems of a VM: a read-only image of software and system files, a writable layer above it, and mounts.
 //!
 //! ```text
-//!   /        overlay of   tmpfs (what the workspace writes)
+//!   /        overlay of   what the workspace writes: sqlitefs in its slot, or tmpfs (`storage`)
 //!                         image of the workspace: /etc/passwd, /etc/hostname, …
 //!                         image of the software: /opt/agentos/pkgs, /opt/agentos/bin, /usr, …
 //!   /dev     devfs, /dev/pts devpts, /dev/shm tmpfs        /proc   procfs
-//!   spec.mounts: tmpfs, or an image of files
+//!   spec.mounts: tmpfs, an image of files, or hostfs on a volume of the runner
 //! ```
 //! The image of the software is the same for all workspaces that choose the same packages, and is built before a
 //! workspace is known where that can be guessed.
@@ -13,8 +13,9 @@
 use std::sync::Arc;
 
 use vm_abi::{Mode, Timespec};
-use vm_api::{FilesMount, MountConfig, MountSource, Problem, ProblemCode, WorkspaceConfig};
+use vm_api::{FilesMount, MountConfig, MountSource, Problem, ProblemCode, VolumeMount, WorkspaceConfig};
 use vm_kernel::Accounts;
+use vm_vfs::hostfs::{DEFAULT_MAX_OPEN, HostFs, HostFsOptions, HostOwner};
 use vm_vfs::image::{Image, ImageBuilder};
 use vm_vfs::overlayfs::{OverlayFs, OverlayOptions};
 use vm_vfs::tmpfs::{Tmpfs, TmpfsOptions};
@@ -23,6 +24,8 @@ use vm_vfs::{
 };
 
 use super::etc;
+use super::storage::Storage;
+use crate::config::Volume;
 
 /// Names and inodes that a tmpfs of `spec.mounts` may have per MiB.
 const MOUNT_INODES_PER_MIB: u64 = 256;
@@ -38,8 +41,10 @@ pub(crate) enum Error {
     Path { path: String, source: vm_vfs::Error },
     #[error("the root: {0}")]
     Overlay(vm_vfs::Error),
-    #[error("there is no volume {0}")]
+    #[error("this vm process was not given the volume {0}")]
     Volume(String),
+    #[error("the volume {name}: {source}")]
+    Open { name: String, source: vm_vfs::hostfs::OpenError },
 }
 
 impl From<Error> for Problem {
@@ -48,39 +53,27 @@ impl From<Error> for Problem {
     }
 }
 
-/// The mounts of a workspace.
-pub(crate) struct Root {
-    pub(crate) namespace: Namespace,
-    /// The layer that the workspace writes.
-    pub(crate) writable: Arc<dyn FileSystem>,
-}
-
-/// Mounts everything but what the kernel brings.
+/// Mounts everything but what the kernel brings. `storage` is the layer that the workspace writes.
 pub(crate) fn build(
     config: &WorkspaceConfig,
     software: Arc<dyn FileSystem>,
+    storage: &Storage,
+    volumes: &[Volume],
     accounts: &Accounts,
-) -> Result<Root, Error> {
-    let writable: Arc<dyn FileSystem> = Tmpfs::new(TmpfsOptions {
-        max_bytes: config.storage.size_bytes,
-        max_inodes: config.limits.inodes,
-        root_mode: Mode::new(0o755),
-        root_owner: Owner::ROOT,
-        clock: clock(),
-    });
+) -> Result<Namespace, Error> {
     let workspace = workspace_image(&config.name, accounts)?.into_file_system();
     let overlay = OverlayFs::new(OverlayOptions {
         lowers: vec![workspace, software],
-        upper: Arc::clone(&writable),
+        upper: storage.file_system(),
         source: "workspace".to_owned(),
     })
     .map_err(Error::Overlay)?;
     let namespace = Namespace::new(overlay, MountFlags::empty());
     make_home(&namespace, config)?;
     for mount in &config.mounts {
-        add_mount(&namespace, mount, config)?;
+        add_mount(&namespace, mount, config, volumes)?;
     }
-    Ok(Root { namespace, writable })
+    Ok(namespace)
 }
 
 /// What is the same in every VM, into an image that holds software already.
@@ -131,6 +124,11 @@ fn make_home(namespace: &Namespace, config: &WorkspaceConfig) -> Result<(), Erro
     };
     make_directories(&context, home)?;
     let (uid, gid) = (vm_abi::Uid(config.user.uid), vm_abi::Gid(config.user.gid));
+    let stat = context.stat(home.as_bytes(), Follow::Yes).map_err(at_path(home))?;
+    if (stat.uid, stat.gid) == (uid, gid) {
+        // As it was left: not even its time changes.
+        return Ok(());
+    }
     context.chown(home.as_bytes(), Some(uid), Some(gid), Follow::Yes).map_err(at_path(home))
 }
 
@@ -147,7 +145,12 @@ fn make_directories(context: &WalkContext<'_>, directory: &str) -> Result<(), Er
     Ok(())
 }
 
-fn add_mount(namespace: &Namespace, mount: &MountConfig, config: &WorkspaceConfig) -> Result<(), Error> {
+fn add_mount(
+    namespace: &Namespace,
+    mount: &MountConfig,
+    config: &WorkspaceConfig,
+    volumes: &[Volume],
+) -> Result<(), Error> {
     let MountConfig { path: at, read_only, source } = mount;
     let root = namespace.root();
     let credentials = vm_abi::Credentials::root();
@@ -159,19 +162,45 @@ fn add_mount(namespace: &Namespace, mount: &MountConfig, config: &WorkspaceConfi
         caller: Caller::default(),
     };
     make_directories(&context, at)?;
+    let user = Owner { uid: vm_abi::Uid(config.user.uid), gid: vm_abi::Gid(config.user.gid) };
     let file_system: Arc<dyn FileSystem> = match source {
         MountSource::Tmpfs(tmpfs) => Tmpfs::new(TmpfsOptions {
             max_bytes: tmpfs.size_bytes,
             max_inodes: (tmpfs.size_bytes >> 20).max(4).saturating_mul(MOUNT_INODES_PER_MIB),
             root_mode: Mode::new(0o755),
-            root_owner: Owner { uid: vm_abi::Uid(config.user.uid), gid: vm_abi::Gid(config.user.gid) },
+            root_owner: user,
             clock: clock(),
         }),
         MountSource::Files(files) => files_image(files)?.into_file_system(),
-        MountSource::Volume(volume) => return Err(Error::Volume(volume.name.clone())),
+        MountSource::Volume(volume) => open_volume(volume, volumes, *read_only, user)?,
     };
     let flags = if *read_only { MountFlags::READ_ONLY } else { MountFlags::empty() };
+    let flags = match source {
+        MountSource::Volume(_) => flags | MountFlags::NO_DEV,
+        MountSource::Tmpfs(_) | MountSource::Files(_) => flags,
+    };
     namespace.mount(&path(at)?, file_system, flags).map_err(at_path(at))
+}
+
+/// A folder of the host. A pod may not change owners there, so all of it belongs to the workspace's user.
+fn open_volume(
+    wanted: &VolumeMount,
+    volumes: &[Volume],
+    read_only: bool,
+    user: Owner,
+) -> Result<Arc<dyn FileSystem>, Error> {
+    let VolumeMount { name, sub_path } = wanted;
+    let volume = volumes.iter().find(|volume| volume.name == *name);
+    let volume = volume.ok_or_else(|| Error::Volume(name.clone()))?;
+    let options = HostFsOptions {
+        folder: volume.path.clone(),
+        sub_path: sub_path.clone().map(String::into_bytes),
+        read_only: read_only || volume.read_only,
+        owner: HostOwner::Shown(user),
+        max_open: DEFAULT_MAX_OPEN,
+    };
+    let file_system = HostFs::open(&options).map_err(|source| Error::Open { name: name.clone(), source })?;
+    Ok(file_system)
 }
 
 fn files_image(files: &FilesMount) -> Result<Image, Error> {
@@ -194,7 +223,7 @@ pub(crate) fn shared_memory() -> Arc<dyn FileSystem> {
 }
 
 /// The host's time, for time stamps.
-fn clock() -> Arc<dyn FileClock> {
+pub(crate) fn clock() -> Arc<dyn FileClock> {
     Arc::new(now)
 }
 

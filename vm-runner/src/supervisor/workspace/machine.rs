@@ -9,14 +9,17 @@
 //!        │    │                              │ power Asleep, Delete     │   │ VmExited
 //!        │    │   Stopped                    ▼                          │   │
 //!        │    └──────────────────────── ┌──────────┐ ◀──────────────────┘   │
-//!        │        (or Waking again)     │ Stopping │  power Asleep, Delete  │
-//!        │                              └──────────┘                        │
+//!        │        (or Waking again)     │ Stopping │  power Asleep, Delete, │
+//!        │                              └──────────┘  Sleep (idle, asked,   │
+//!        │                                  │         short of memory)      │
 //!        └──────────────────────────────────┼───────────────────────────────┘
 //!                                           │ Stopped after Delete
-//!             Asleep + Delete ──────────▶ Gone
+//!             Asleep + Delete ──────────▶ Gone ──RemoveFailed──▶ Asleep, until the next Delete
 //! ```
+//! Somebody who needs the VM while it stops waits, and it is booted again as soon as it has stopped. Reading files of a
+//! workspace that sleeps is no business of this machine: the stage stays `Asleep` (`owner/read`).
 //!
-//! Invariants: at most one VM exists; a boot is in flight exactly in `Waking`; nothing leaves `Gone`. The stage is
+//! Invariants: at most one VM exists; a boot is in flight exactly in `Waking`; only a failed removal leaves `Gone`. The stage is
 //! assigned in this file only. Must never know a process, a socket or a clock.
 
 use vm_api::{Power, PowerIntent, SleepReason};
@@ -38,18 +41,22 @@ pub(crate) enum Input {
     Configured(PowerIntent),
     /// Somebody needs the VM.
     Wake,
+    /// There is a reason to stop the VM for now.
+    Sleep(SleepReason),
     /// The boot has succeeded.
     Booted,
     /// The boot has failed.
     BootFailed,
-    /// The VM ended without being asked to.
-    VmExited,
+    /// The VM ended without being asked to, for this reason.
+    VmExited(SleepReason),
     /// The VM that was told to stop is gone.
     Stopped,
     /// The pause after a failure is over.
     RetryDue,
     /// The workspace is deleted.
     Delete,
+    /// What it left could not be removed.
+    RemoveFailed,
 }
 
 /// What the owner has to do.
@@ -85,6 +92,8 @@ pub(crate) enum Refusal {
 pub(crate) struct Machine {
     stage: Stage,
     power: PowerIntent,
+    /// Why the VM is being stopped; means something in `Stopping`.
+    reason: SleepReason,
     /// Somebody waits for the VM.
     is_wanted: bool,
     is_deleting: bool,
@@ -96,6 +105,7 @@ impl Machine {
         Self {
             stage: Stage::Asleep(SleepReason::NotStarted),
             power: PowerIntent::Auto,
+            reason: SleepReason::Requested,
             is_wanted: false,
             is_deleting: false,
         }
@@ -114,12 +124,14 @@ impl Machine {
         match input {
             Input::Configured(power) => self.configured(power),
             Input::Wake => self.wake(),
+            Input::Sleep(reason) => self.sleep(reason),
             Input::Delete => self.delete(),
             Input::Booted => self.booted(),
             Input::BootFailed => self.boot_failed(),
-            Input::VmExited => self.vm_exited(),
+            Input::VmExited(reason) => self.vm_exited(reason),
             Input::Stopped => self.stopped(),
             Input::RetryDue => self.retry(),
+            Input::RemoveFailed => self.remove_failed(),
         }
     }
 
@@ -131,8 +143,13 @@ impl Machine {
                 self.stage = Stage::Asleep(SleepReason::Requested);
                 Vec::new()
             }
-            (Stage::Waking | Stage::Awake, PowerIntent::Asleep) => self.stop(Refusal::PowerAsleep),
-            (Stage::Stopping, PowerIntent::Asleep) => self.refuse(Refusal::PowerAsleep),
+            (Stage::Waking | Stage::Awake, PowerIntent::Asleep) => {
+                self.stop(SleepReason::Requested, Refusal::PowerAsleep)
+            }
+            (Stage::Stopping, PowerIntent::Asleep) => {
+                self.reason = SleepReason::Requested;
+                self.refuse(Refusal::PowerAsleep)
+            }
             (Stage::Asleep(_) | Stage::Waking | Stage::Awake | Stage::Stopping | Stage::Gone, _) => {
                 Vec::new()
             }
@@ -160,6 +177,20 @@ impl Machine {
         }
     }
 
+    /// A VM that the specification wants awake stays; one that is booting is wanted by somebody.
+    fn sleep(&mut self, reason: SleepReason) -> Vec<Effect> {
+        match (self.stage, self.power) {
+            (Stage::Awake, PowerIntent::Auto | PowerIntent::Asleep) => {
+                self.stage = Stage::Stopping;
+                self.reason = reason;
+                self.is_wanted = false;
+                vec![Effect::Stop]
+            }
+            (Stage::Awake, PowerIntent::Awake)
+            | (Stage::Asleep(_) | Stage::Waking | Stage::Stopping | Stage::Gone, _) => Vec::new(),
+        }
+    }
+
     fn delete(&mut self) -> Vec<Effect> {
         self.is_deleting = true;
         match self.stage {
@@ -167,7 +198,7 @@ impl Machine {
                 self.stage = Stage::Gone;
                 vec![Effect::Remove]
             }
-            Stage::Waking | Stage::Awake => self.stop(Refusal::Deleting),
+            Stage::Waking | Stage::Awake => self.stop(SleepReason::Requested, Refusal::Deleting),
             Stage::Stopping => self.refuse(Refusal::Deleting),
             Stage::Gone => Vec::new(),
         }
@@ -194,11 +225,11 @@ impl Machine {
         effects
     }
 
-    fn vm_exited(&mut self) -> Vec<Effect> {
+    fn vm_exited(&mut self, reason: SleepReason) -> Vec<Effect> {
         if self.stage != Stage::Awake {
             return Vec::new();
         }
-        self.stage = Stage::Asleep(SleepReason::VmDied);
+        self.stage = Stage::Asleep(reason);
         self.retry_later()
     }
 
@@ -213,7 +244,14 @@ impl Machine {
         if self.power == PowerIntent::Awake || self.is_wanted {
             return self.boot();
         }
-        self.stage = Stage::Asleep(SleepReason::Requested);
+        self.stage = Stage::Asleep(self.reason);
+        Vec::new()
+    }
+
+    fn remove_failed(&mut self) -> Vec<Effect> {
+        if self.stage == Stage::Gone {
+            self.stage = Stage::Asleep(SleepReason::Requested);
+        }
         Vec::new()
     }
 
@@ -231,8 +269,9 @@ impl Machine {
         vec![Effect::Boot]
     }
 
-    fn stop(&mut self, refusal: Refusal) -> Vec<Effect> {
+    fn stop(&mut self, reason: SleepReason, refusal: Refusal) -> Vec<Effect> {
         self.stage = Stage::Stopping;
+        self.reason = reason;
         let mut effects = vec![Effect::Stop];
         effects.extend(self.refuse(refusal));
         effects
@@ -283,6 +322,8 @@ mod tests {
         machine
     }
 
+    const VM_DIED: Input = Input::VmExited(SleepReason::VmDied);
+    const IDLE: Input = Input::Sleep(SleepReason::Idle);
     const AWAKE: [Input; 2] = [Input::Wake, Input::Booted];
 
     #[test]
@@ -298,7 +339,7 @@ mod tests {
     #[test]
     fn a_vm_that_died_is_booted_again_by_the_next_action() {
         let mut machine = after(&AWAKE);
-        assert_eq!(machine.step(Input::VmExited), []);
+        assert_eq!(machine.step(VM_DIED), []);
         assert_eq!(machine.stage(), Stage::Asleep(SleepReason::VmDied));
         assert_eq!(machine.step(Input::Wake), [Effect::Boot]);
     }
@@ -321,7 +362,7 @@ mod tests {
         );
         assert_eq!(machine.step(Input::RetryDue), [Effect::Boot]);
         machine.step(Input::Booted);
-        assert_eq!(machine.step(Input::VmExited), [Effect::RetryLater]);
+        assert_eq!(machine.step(VM_DIED), [Effect::RetryLater]);
     }
 
     #[test]
@@ -354,6 +395,56 @@ mod tests {
     }
 
     #[test]
+    fn an_idle_vm_is_stopped_and_says_why() {
+        let mut machine = after(&AWAKE);
+        assert_eq!(machine.step(IDLE), [Effect::Stop]);
+        assert_eq!(machine.step(Input::Stopped), []);
+        assert_eq!(machine.stage(), Stage::Asleep(SleepReason::Idle));
+        assert_eq!(machine.step(Input::Wake), [Effect::Boot]);
+    }
+
+    #[test]
+    fn an_action_that_comes_while_an_idle_vm_stops_is_not_lost() {
+        let mut machine = after(&AWAKE);
+        machine.step(IDLE);
+        assert_eq!(machine.step(Input::Wake), []);
+        assert_eq!(machine.step(Input::Stopped), [Effect::Boot]);
+        assert_eq!(machine.step(Input::Booted), [Effect::Admit]);
+    }
+
+    #[test]
+    fn what_is_wanted_awake_or_is_booting_is_not_put_to_sleep() {
+        let mut machine = after(&AWAKE);
+        machine.step(Input::Configured(PowerIntent::Awake));
+        assert_eq!(machine.step(Input::Sleep(SleepReason::MemoryPressure)), []);
+        assert_eq!(machine.stage(), Stage::Awake);
+        let mut machine = after(&[Input::Wake]);
+        assert_eq!(machine.step(IDLE), []);
+        assert_eq!(machine.stage(), Stage::Waking);
+    }
+
+    #[test]
+    fn power_asleep_while_an_idle_vm_stops_refuses_those_who_wait() {
+        let mut machine = after(&AWAKE);
+        machine.step(IDLE);
+        machine.step(Input::Wake);
+        let effects = machine.step(Input::Configured(PowerIntent::Asleep));
+        assert_eq!(effects, [Effect::Refuse(Refusal::PowerAsleep)]);
+        assert_eq!(machine.step(Input::Stopped), []);
+        assert_eq!(machine.stage(), Stage::Asleep(SleepReason::Requested));
+    }
+
+    #[test]
+    fn a_removal_that_failed_can_only_be_tried_again() {
+        let mut machine = Machine::new();
+        assert_eq!(machine.step(Input::Delete), [Effect::Remove]);
+        assert_eq!(machine.step(Input::RemoveFailed), []);
+        assert_eq!(machine.step(Input::Wake), [Effect::Refuse(Refusal::Deleting)]);
+        assert_eq!(machine.step(Input::Configured(PowerIntent::Awake)), []);
+        assert_eq!(machine.step(Input::Delete), [Effect::Remove]);
+    }
+
+    #[test]
     fn deletion_stops_the_vm_first_and_is_final() {
         let mut machine = after(&AWAKE);
         assert_eq!(machine.step(Input::Delete), [Effect::Stop, Effect::Refuse(Refusal::Deleting)]);
@@ -375,9 +466,11 @@ mod tests {
             Input::Wake,
             Input::Booted,
             Input::BootFailed,
-            Input::VmExited,
+            VM_DIED,
+            IDLE,
             Input::Stopped,
             Input::RetryDue,
+            Input::RemoveFailed,
             Input::Configured(PowerIntent::Awake),
             Input::Configured(PowerIntent::Asleep),
             Input::Configured(PowerIntent::Auto),
@@ -404,9 +497,12 @@ mod tests {
         for input in inputs {
             let can_happen = match input {
                 Input::Booted | Input::BootFailed => is_booting && !is_stopping,
-                Input::VmExited => vms == 1 && !is_booting && !is_stopping,
+                Input::VmExited(_) => vms == 1 && !is_booting && !is_stopping,
                 Input::Stopped => is_stopping,
-                Input::Wake | Input::RetryDue | Input::Configured(_) | Input::Delete => true,
+                Input::RemoveFailed => machine.stage() == Stage::Gone,
+                Input::Wake | Input::Sleep(_) | Input::RetryDue | Input::Configured(_) | Input::Delete => {
+                    true
+                }
             };
             if !can_happen {
                 return;
@@ -414,9 +510,14 @@ mod tests {
             match input {
                 Input::Booted => is_booting = false,
                 Input::BootFailed => (vms, is_booting) = (0, false),
-                Input::VmExited => vms = 0,
+                Input::VmExited(_) => vms = 0,
                 Input::Stopped => (vms, is_booting, is_stopping) = (0, false, false),
-                Input::Wake | Input::RetryDue | Input::Configured(_) | Input::Delete => {}
+                Input::Wake
+                | Input::Sleep(_)
+                | Input::RetryDue
+                | Input::RemoveFailed
+                | Input::Configured(_)
+                | Input::Delete => {}
             }
             for effect in machine.step(*input) {
                 match effect {

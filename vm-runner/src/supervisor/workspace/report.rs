@@ -27,11 +27,13 @@ pub(super) fn state(uid: &Uid, epoch: u64, config: &WorkspaceConfig, machine: &M
 }
 
 fn storage_state(kind: StorageType) -> StorageState {
-    let reason = match kind {
-        StorageType::Persistent => "this version keeps files in memory only: they are lost when the VM stops",
-        StorageType::Ephemeral => "spec.storage.type is Ephemeral: files are lost when the VM stops",
-    };
-    StorageState { persistent: false, reason: Some(reason.to_owned()) }
+    match kind {
+        StorageType::Persistent => StorageState { persistent: true, reason: None },
+        StorageType::Ephemeral => {
+            let reason = "spec.storage.type is Ephemeral: files are lost when the VM stops";
+            StorageState { persistent: false, reason: Some(reason.to_owned()) }
+        }
+    }
 }
 
 /// Milliseconds, rounded down.

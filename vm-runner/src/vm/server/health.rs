@@ -1,7 +1,9 @@
-//! `GET health`: that the VM serves, and what it uses.
+//! `GET health`: that the VM serves, and what it uses. `POST files:fsck`: whether the kept files are in order.
+
+use std::sync::Arc;
 
 use http::StatusCode;
-use vm_api::Health;
+use vm_api::{Health, Problem, ProblemCode};
 
 use crate::http::{Response, json};
 use crate::vm::boot::Vm;
@@ -15,4 +17,12 @@ pub(crate) fn health(vm: &Vm) -> Response {
         isolation: None,
     };
     json(StatusCode::OK, &health)
+}
+
+/// Checks the kept files, beside everything else that goes on.
+pub(crate) async fn fsck(vm: &Arc<Vm>) -> Result<Response, Problem> {
+    let storage = vm.storage().clone();
+    let checked = tokio::task::spawn_blocking(move || storage.check()).await;
+    let ended = |error| Problem::new(ProblemCode::Internal, format!("the check ended abnormally: {error}"));
+    Ok(json(StatusCode::OK, &checked.map_err(ended)??))
 }

@@ -1,40 +1,31 @@
-//! What a VM uses, asked now and then: for the summary in the Workspace's status, not for accounting.
+//! Asking a VM now and then whether anything keeps it awake, and what it uses.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Limited};
-use vm_api::{Health, Usage, route};
+use vm_api::Usage;
 
+use crate::boot_request::{ACTIVITY, Activity};
 use crate::supervisor::client::{self, VmClient};
-use crate::supervisor::uid::Uid;
 
-/// Soon after a boot, so that there is a number at all.
-const FIRST_PAUSE: Duration = Duration::from_secs(2);
-const PAUSE: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest answer that is read: a vm process is not trusted.
 const MAX_ANSWER_BYTES: usize = 16 << 10;
 
-/// Asks a VM that has just booted. `None` when it does not answer.
-pub(super) async fn measure_first(vm: Arc<VmClient>, uid: Uid) -> Option<Usage> {
-    tokio::time::sleep(FIRST_PAUSE).await;
-    measure(&vm, &uid).await
+/// Asks a VM after a pause. `None` when it does not answer.
+pub(super) async fn ask_after(pause: Duration, vm: Arc<VmClient>) -> Option<Activity> {
+    tokio::time::sleep(pause).await;
+    ask(&vm).await
 }
 
-/// Asks a VM again, after a pause.
-pub(super) async fn measure_next(vm: Arc<VmClient>, uid: Uid) -> Option<Usage> {
-    tokio::time::sleep(PAUSE).await;
-    measure(&vm, &uid).await
-}
-
-async fn measure(vm: &Arc<VmClient>, uid: &Uid) -> Option<Usage> {
+/// Asks a VM. `None` when it does not answer.
+pub(super) async fn ask(vm: &Arc<VmClient>) -> Option<Activity> {
     let ask = async {
-        let path = route::Workspace::at_runner(uid.as_str()).health();
-        let request = http::Request::get(path).body(client::full("")).ok()?;
+        let request = http::Request::get(ACTIVITY).body(client::full("")).ok()?;
         let response = vm.connect().await.ok()?.send(request).await.ok()?;
         let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await.ok()?.to_bytes();
-        serde_json::from_slice::<Health>(&body).ok()?.usage
+        serde_json::from_slice::<Activity>(&body).ok()
     };
     tokio::time::timeout(TIMEOUT, ask).await.ok().flatten()
 }
