@@ -1,9 +1,9 @@
-//! How long things take at the runner's API: `cargo bench -p vm-runner`.
+//! How long commands take at the runner's API: `cargo bench -p vm-runner --bench exec`.
 //!
 //! One client on one kept connection over a Unix socket, a real supervisor, real vm processes. Each time runs from
 //! before the request is written until the whole answer is read, so it includes the first byte of output. Needs the guest
-//! software in `.local/software`.
-#![expect(clippy::disallowed_methods, reason = "starts the real program")]
+//! software in `.local/software`. The same work by the machine's own programs stands beside it.
+#![expect(clippy::disallowed_methods, reason = "starts the real program, and native ones beside it")]
 #![expect(
     clippy::print_stdout,
     clippy::expect_used,
@@ -11,157 +11,15 @@
     reason = "a program for people, which may give up"
 )]
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+#[path = "support/runner.rs"]
+mod runner;
 
-use bytes::Bytes;
-use http::Method;
-use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
-use tokio_util::task::AbortOnDropHandle;
-use vm_api::{ExecRequest, ExecResponse, WorkspaceConfig, route};
+use std::process::Command;
+use std::time::Instant;
 
-/// How many vm processes a supervisor of this benchmark keeps warm.
-#[derive(Clone, Copy)]
-enum Spares {
-    None,
-    One,
-}
+use vm_api::ExecRequest;
 
-struct Runner {
-    child: Child,
-    _dir: tempfile::TempDir,
-    sender: SendRequest<Full<Bytes>>,
-    _driver: AbortOnDropHandle<()>,
-}
-
-impl Drop for Runner {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Runner {
-    async fn start(spares: Spares) -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
-        let socket = dir.path().join("socket");
-        // `cargo bench -- DIR` measures with another software folder.
-        let given = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-        let usual = || format!("{}/../.local/software", env!("CARGO_MANIFEST_DIR"));
-        let software = given.unwrap_or_else(usual);
-        let child = Command::new(env!("CARGO_BIN_EXE_vm-runner"))
-            .args([
-                "--log",
-                "warn",
-                "serve",
-                "--dev",
-                "--listen",
-                &format!("unix:{}", socket.display()),
-                "--data",
-            ])
-            .arg(dir.path().join("data"))
-            .arg("--software")
-            .arg(software)
-            .args([
-                "--spares",
-                match spares {
-                    Spares::None => "0",
-                    Spares::One => "1",
-                },
-            ])
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("the program starts");
-        let stream = connect(&socket).await;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("a connection");
-        let driver = AbortOnDropHandle::new(tokio::spawn(async move {
-            let _ = connection.await;
-        }));
-        Self { child, _dir: dir, sender, _driver: driver }
-    }
-
-    async fn send(&mut self, method: Method, path: &str, body: Vec<u8>) -> Bytes {
-        self.sender.ready().await.expect("the connection lives");
-        let request = http::Request::builder().method(method).uri(path).header("host", "bench");
-        let request = request.body(Full::new(Bytes::from(body))).expect("a request");
-        let response = self.sender.send_request(request).await.expect("an answer");
-        let status = response.status();
-        let body = response.into_body().collect().await.expect("a whole answer").to_bytes();
-        assert!(status.is_success(), "{status}: {}", String::from_utf8_lossy(&body));
-        body
-    }
-
-    async fn create(&mut self, uid: &str) {
-        let config = serde_json::to_vec(&WorkspaceConfig::new("bench", uid)).expect("JSON");
-        self.send(Method::PUT, route::Workspace::at_runner(uid).base(), config).await;
-    }
-
-    async fn delete(&mut self, uid: &str) {
-        self.send(Method::DELETE, route::Workspace::at_runner(uid).base(), Vec::new()).await;
-    }
-
-    async fn exec(&mut self, uid: &str, request: &ExecRequest) -> ExecResponse {
-        let body = serde_json::to_vec(request).expect("JSON");
-        let answer = self.send(Method::POST, &route::Workspace::at_runner(uid).exec(), body).await;
-        let response: ExecResponse = serde_json::from_slice(&answer).expect("an answer");
-        assert_eq!(response.exit_code, Some(0), "{response:?}");
-        response
-    }
-
-    async fn wait_for_a_spare(&mut self) {
-        loop {
-            let metrics = self.send(Method::GET, route::METRICS, Vec::new()).await;
-            if String::from_utf8_lossy(&metrics).contains("vm_runner_spares 1") {
-                // The process is there; it warms up for a moment.
-                tokio::time::sleep(Duration::from_millis(150)).await;
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    /// Proportional memory of the vm processes, in KiB.
-    fn vm_memory(&self) -> Vec<u64> {
-        let tasks =
-            std::fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
-        let children = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
-        let children: Vec<String> = children.collect();
-        let pss = |pid: &str| {
-            let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-            rollup.lines().find_map(|line| line.strip_prefix("Pss:")?.split_whitespace().next()?.parse().ok())
-        };
-        children.iter().flat_map(|list| list.split_whitespace()).filter_map(pss).collect()
-    }
-}
-
-async fn connect(socket: &Path) -> UnixStream {
-    let started = Instant::now();
-    loop {
-        match UnixStream::connect(socket).await {
-            Ok(stream) => return stream,
-            Err(error) if started.elapsed() > Duration::from_secs(20) => {
-                panic!("the supervisor does not serve: {error}")
-            }
-            Err(_) => tokio::time::sleep(Duration::from_millis(2)).await,
-        }
-    }
-}
-
-fn report(what: &str, mut times: Vec<Duration>) {
-    times.sort_unstable();
-    let at = |share: usize| times[(times.len() * share / 100).min(times.len() - 1)].as_secs_f64() * 1000.0;
-    println!(
-        "{what:<44} n={:<5} p50={:>8.3} ms  p95={:>8.3} ms  p99={:>8.3} ms",
-        times.len(),
-        at(50),
-        at(95),
-        at(99)
-    );
-}
+use crate::runner::{Runner, Spares, report};
 
 async fn bench_exec(runner: &mut Runner, what: &str, request: ExecRequest, count: usize) {
     for _ in 0..count.div_ceil(10) {
@@ -172,6 +30,18 @@ async fn bench_exec(runner: &mut Runner, what: &str, request: ExecRequest, count
         let started = Instant::now();
         runner.exec("awake", &request).await;
         times.push(started.elapsed());
+    }
+    report(what, times);
+}
+
+/// The same by the machine's own program, from before it is started until it has ended.
+fn bench_native(what: &str, argv: &[&str], count: usize) {
+    let mut times = Vec::with_capacity(count);
+    for _ in 0..count {
+        let started = Instant::now();
+        let output = Command::new(argv[0]).args(&argv[1..]).output().expect("a native program");
+        times.push(started.elapsed());
+        assert!(output.status.success(), "{output:?}");
     }
     report(what, times);
 }
@@ -223,6 +93,21 @@ async fn main() {
     .await;
     let script = "i=0; while [ $i -lt 100 ]; do /bin/true; i=$((i+1)); done";
     bench_exec(&mut runner, "100 x /bin/true by a shell loop", ExecRequest::command(script), 20).await;
+    bench_native("100 x /bin/true by a native shell loop", &["sh", "-c", script], 20);
+    let text = "i=0; while [ $i -lt 20000 ]; do echo \"line $i of a log\"; i=$((i+1)); done > lines";
+    runner.exec("awake", &ExecRequest::command(text)).await;
+    bench_exec(
+        &mut runner,
+        "grep -c 7 of 20 000 lines",
+        ExecRequest::argv(["grep", "-c", "7", "lines"]),
+        200,
+    )
+    .await;
+    let lines = tempfile::NamedTempFile::new().expect("a file");
+    let text: String = (0..20_000).map(|line| format!("line {line} of a log\n")).collect();
+    std::fs::write(lines.path(), text).expect("lines");
+    let path = lines.path().to_str().expect("a path");
+    bench_native("grep -c 7 of 20 000 lines, native", &["grep", "-c", "7", path], 200);
     bench_create(&mut runner, 200).await;
     bench_boot(&mut runner, Spares::One, 30).await;
     println!("memory of the vm processes (awake, spare)    PSS {:?} KiB", runner.vm_memory());
