@@ -31,6 +31,7 @@ pub(crate) fn software() -> PathBuf {
 
 /// A running supervisor.
 pub(crate) struct Runner {
+    program: PathBuf,
     child: Child,
     dir: tempfile::TempDir,
 }
@@ -66,16 +67,21 @@ impl Runner {
 
     /// Starts a supervisor with further flags.
     pub(crate) async fn start_with(flags: &[&str]) -> Self {
+        Self::start_program(Path::new(PROGRAM), flags).await
+    }
+
+    /// Starts another program that can be a supervisor.
+    pub(crate) async fn start_program(program: &Path, flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let child = spawn(dir.path(), flags);
-        let mut runner = Self { child, dir };
+        let child = spawn(program, dir.path(), flags);
+        let mut runner = Self { program: program.to_owned(), child, dir };
         runner.wait_until_it_serves().await;
         runner
     }
 
     /// Starts another supervisor on the same data, after this one has ended.
     pub(crate) async fn restart(&mut self) {
-        self.child = spawn(self.dir.path(), &[]);
+        self.child = spawn(&self.program, self.dir.path(), &[]);
         self.wait_until_it_serves().await;
     }
 
@@ -98,7 +104,7 @@ impl Runner {
         self.child.id()
     }
 
-    fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("socket")
     }
 
@@ -184,8 +190,8 @@ impl Drop for Runner {
     }
 }
 
-fn spawn(dir: &Path, flags: &[&str]) -> Child {
-    Command::new(PROGRAM)
+fn spawn(program: &Path, dir: &Path, flags: &[&str]) -> Child {
+    Command::new(program)
         .args(["--log", "warn", "serve", "--dev", "--stop-grace", "2"])
         .arg("--listen")
         .arg(format!("unix:{}", dir.join("socket").display()))
