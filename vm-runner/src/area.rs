@@ -18,6 +18,11 @@ pub(crate) enum Area {
     File,
     Mkdir,
     Move,
+    Copy,
+    Link,
+    BatchRead,
+    BatchWrite,
+    Archive,
     Health,
     Wake,
     Sleep,
@@ -62,13 +67,18 @@ impl Area {
             route::EVENTS => (Self::Events, "GET"),
             route::MKDIR => (Self::Mkdir, "POST"),
             route::MOVE => (Self::Move, "POST"),
+            route::COPY => (Self::Copy, "POST"),
+            route::LINK => (Self::Link, "POST"),
+            route::BATCH_READ => (Self::BatchRead, "POST"),
+            route::BATCH_WRITE => (Self::BatchWrite, "POST"),
+            route::ARCHIVE => (Self::Archive, "GET, PUT"),
             route::HEALTH => (Self::Health, "GET"),
             route::WAKE => (Self::Wake, "POST"),
             route::SLEEP => (Self::Sleep, "POST"),
             route::FSCK => (Self::Fsck, "POST"),
-            route::FILES => (Self::File, "GET, HEAD, PUT, DELETE"),
+            route::FILES => (Self::File, "GET, HEAD, PUT, PATCH, DELETE"),
             _ if area.strip_prefix(route::FILES).is_some_and(|rest| rest.starts_with('/')) => {
-                (Self::File, "GET, HEAD, PUT, DELETE")
+                (Self::File, "GET, HEAD, PUT, PATCH, DELETE")
             }
             _ => match Self::parse_item(area) {
                 Some(item) => item,
@@ -115,17 +125,30 @@ impl Area {
             | Self::Shell(_)
             | Self::Events => WakeCause::Exec,
             Self::Wake | Self::Sleep => WakeCause::OnDemand,
-            Self::File | Self::Mkdir | Self::Move | Self::Fsck | Self::Health => WakeCause::File,
+            Self::File
+            | Self::Mkdir
+            | Self::Move
+            | Self::Copy
+            | Self::Link
+            | Self::BatchRead
+            | Self::BatchWrite
+            | Self::Archive
+            | Self::Fsck
+            | Self::Health => WakeCause::File,
         }
     }
 
     /// Whether it only reads files, so that a workspace that sleeps need not be woken for it.
-    pub(crate) fn is_file_read(self, method: &Method, _query: Option<&str>) -> bool {
+    pub(crate) fn is_file_read(self, method: &Method, query: Option<&str>) -> bool {
+        let is_get = matches!(*method, Method::GET | Method::HEAD);
         match self {
-            Self::File => matches!(*method, Method::GET | Method::HEAD),
-            Self::Fsck => true,
+            // Somebody who watches a workspace that sleeps would wait for what cannot happen.
+            Self::File => is_get && !query.is_some_and(is_watch),
+            Self::Archive => is_get,
+            Self::Fsck | Self::BatchRead => true,
             Self::Processes | Self::Process(_) | Self::Shells | Self::Shell(_) | Self::Events => false,
-            Self::Exec | Self::Mkdir | Self::Move | Self::Health | Self::Wake | Self::Sleep => false,
+            Self::Mkdir | Self::Move | Self::Copy | Self::Link | Self::BatchWrite => false,
+            Self::Exec | Self::Health | Self::Wake | Self::Sleep => false,
         }
     }
 
@@ -136,11 +159,23 @@ impl Area {
             Self::Processes | Self::Process(_) => "processes",
             Self::Shells | Self::Shell(_) => "shells",
             Self::Events => "events",
-            Self::File | Self::Mkdir | Self::Move | Self::Fsck => "files",
+            Self::File
+            | Self::Mkdir
+            | Self::Move
+            | Self::Copy
+            | Self::Link
+            | Self::BatchRead
+            | Self::BatchWrite
+            | Self::Archive
+            | Self::Fsck => "files",
             Self::Wake | Self::Sleep => "power",
             Self::Health => "health",
         }
     }
+}
+
+fn is_watch(query: &str) -> bool {
+    query.split('&').any(|pair| pair == "watch" || pair.starts_with("watch="))
 }
 
 /// The guest path in the route of a [`Area::File`] request.
@@ -173,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_route_that_nobody_serves_is_not_an_area() {
-        for area in ["", "execs", "filesystem", "files:copy", "exec/x"] {
+        for area in ["", "execs", "filesystem", "files:frob", "exec/x"] {
             assert!(matches!(Area::parse(area, &Method::POST, "/p"), Err(AreaError::NotFound(_))), "{area}");
         }
     }
@@ -183,15 +218,30 @@ mod tests {
         assert!(matches!(Area::parse("exec", &Method::GET, "/p"), Err(AreaError::Method("POST"))));
         assert_eq!(Area::parse("files/a/b", &Method::PUT, "/p").unwrap(), Area::File);
         assert_eq!(Area::parse("files:mkdir", &Method::POST, "/p").unwrap(), Area::Mkdir);
+        assert_eq!(Area::parse("files:archive", &Method::PUT, "/p").unwrap(), Area::Archive);
+        assert!(matches!(Area::parse("files:batchRead", &Method::GET, "/p"), Err(AreaError::Method("POST"))));
+    }
+
+    #[test]
+    fn reading_files_wakes_nobody_but_watching_them_does() {
+        for (area, method, query, expected) in [
+            (Area::File, Method::GET, None, true),
+            (Area::File, Method::HEAD, Some("stat"), true),
+            (Area::File, Method::GET, Some("recursive&watch"), false),
+            (Area::File, Method::PUT, None, false),
+            (Area::Archive, Method::GET, Some("path=/watch"), true),
+            (Area::Archive, Method::PUT, None, false),
+            (Area::BatchRead, Method::POST, None, true),
+            (Area::BatchWrite, Method::POST, None, false),
+        ] {
+            assert_eq!(area.is_file_read(&method, query), expected, "{area:?} {method} {query:?}");
+        }
     }
 
     #[test]
     fn what_is_about_one_process_or_shell_has_its_area() {
         let parse = |area: &str, method: &Method| Area::parse(area, method, "/p");
-        assert_eq!(
-            parse("processes/7/kill", &Method::POST).unwrap(),
-            Area::Process(ProcessAction::Kill)
-        );
+        assert_eq!(parse("processes/7/kill", &Method::POST).unwrap(), Area::Process(ProcessAction::Kill));
         assert_eq!(parse("shells/a-1", &Method::DELETE).unwrap(), Area::Shell(ShellAction::Item));
         assert!(matches!(parse("shells/a-1/attach", &Method::POST), Err(AreaError::Method("GET"))));
         for area in ["processes/7/frob", "processes/", "shells/a/", "shells/a/attach/x", "processes//wait"] {

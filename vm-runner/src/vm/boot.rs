@@ -1,7 +1,6 @@
 //! A booted VM: kernel, file systems, accounts, and the settings that can change while it runs.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use vm_wasm::WasmDriver;
 
 use super::buffers::Buffers;
 use super::server::event::EventLog;
+use super::server::file::FileShared;
 use super::server::process::ProcessTable;
 use super::server::shell::ShellTable;
 use super::software_image::SoftwareImage;
@@ -43,7 +43,7 @@ pub(crate) struct Vm {
     processes: ProcessTable,
     shells: ShellTable,
     events: Arc<EventLog>,
-    next_upload: AtomicU64,
+    files: FileShared,
 }
 
 /// Settings that can change while the VM runs.
@@ -116,7 +116,7 @@ pub(crate) fn boot(
         processes: ProcessTable::new(Buffers::of_kept_output(config.limits.memory_bytes)),
         shells: ShellTable::new(),
         events: Arc::new(EventLog::new()),
-        next_upload: AtomicU64::new(0),
+        files: FileShared::new(config),
     })
 }
 
@@ -173,9 +173,9 @@ impl Vm {
         &self.user.credentials
     }
 
-    /// A number for the name of a file that is being uploaded.
-    pub(crate) fn next_upload(&self) -> u64 {
-        self.next_upload.fetch_add(1, Ordering::Relaxed)
+    /// What requests on files share.
+    pub(crate) fn files(&self) -> &FileShared {
+        &self.files
     }
 
     pub(crate) fn settings(&self) -> Arc<Settings> {

@@ -5,7 +5,7 @@
 pub(crate) mod errno;
 pub(crate) mod event;
 pub(crate) mod exec;
-mod file;
+pub(crate) mod file;
 mod health;
 pub(crate) mod process;
 pub(crate) mod query;
@@ -98,6 +98,11 @@ impl Server {
                 Area::File => file::file(vm, request).await,
                 Area::Mkdir => file::mkdir(vm, request).await,
                 Area::Move => file::rename(vm, request).await,
+                Area::Copy => file::copy(vm, request).await,
+                Area::Link => file::link(vm, request).await,
+                Area::BatchRead => file::batch_read(vm, request).await,
+                Area::BatchWrite => file::batch_write(vm, request).await,
+                Area::Archive => file::archive(vm, request).await,
                 Area::Health => Ok(health::health(vm)),
                 Area::Fsck => health::fsck(vm).await,
                 // The supervisor's.

@@ -3,21 +3,45 @@
 use vm_abi::Errno;
 use vm_api::{Problem, ProblemCode};
 
-/// The problem of a file operation on `path`.
-pub(crate) fn file_problem(error: vm_vfs::Error, path: &[u8]) -> Problem {
+/// Which limits a place in the file system has, by the specification's fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Storage {
+    /// What is full, for people.
+    pub(crate) name: String,
+    /// The field that gives it more bytes; `None` if there is none.
+    pub(crate) bytes: Option<String>,
+    /// The field that gives it more files.
+    pub(crate) inodes: Option<String>,
+}
+
+/// The problem of a file operation on `path`, which lies in `storage`.
+pub(crate) fn file_problem(error: vm_vfs::Error, path: &[u8], storage: impl FnOnce() -> Storage) -> Problem {
     let errno = error.errno();
-    let shown = shown(path);
     let (code, reason) = describe(errno);
-    let problem = Problem::new(code, format!("{shown}: {reason}")).with_errno(errno.name());
-    match (code, error.hit_limit()) {
-        (ProblemCode::LimitStorage, Some(limit)) if limit.contains("inode") => Problem::new(
-            ProblemCode::LimitInodes,
-            format!("{shown}: no room for another file; raise spec.limits.storageInodes"),
-        )
-        .with_errno(errno.name())
-        .with_limit("spec.limits.storageInodes"),
-        (ProblemCode::LimitStorage, _) => problem.with_limit("spec.storage.size"),
-        _ => problem,
+    let problem = if code == ProblemCode::LimitStorage {
+        full(error, &shown(path), storage())
+    } else {
+        Problem::new(code, format!("{}: {reason}", shown(path)))
+    };
+    problem.with_errno(errno.name()).with_path(path)
+}
+
+fn full(error: vm_vfs::Error, shown: &str, storage: Storage) -> Problem {
+    let Storage { name, bytes, inodes } = storage;
+    let is_inodes = error.hit_limit().is_some_and(|limit| limit.contains("inode"));
+    let (code, field) =
+        if is_inodes { (ProblemCode::LimitInodes, inodes) } else { (ProblemCode::LimitStorage, bytes) };
+    let reason = match (is_inodes, error == Errno::EFBIG) {
+        (true, _) => "no room for another file",
+        (false, true) => "the file is larger than can be",
+        (false, false) => "no space left",
+    };
+    match field {
+        Some(field) => {
+            let detail = format!("{shown}: {reason} in {name}; delete files or raise {field}");
+            Problem::new(code, detail).with_limit(field)
+        }
+        None => Problem::new(code, format!("{shown}: {reason} in {name}; delete files")),
     }
 }
 
@@ -45,10 +69,7 @@ fn describe(errno: Errno) -> (ProblemCode, &'static str) {
             (ProblemCode::CrossDevice, "the destination lies on another file system; copy and delete instead")
         }
         Errno::EBUSY | Errno::ETXTBSY => (ProblemCode::FileBusy, "is in use, as a mount point or otherwise"),
-        Errno::ENOSPC | Errno::EDQUOT => {
-            (ProblemCode::LimitStorage, "no space left; delete files or raise spec.storage.size")
-        }
-        Errno::EFBIG => (ProblemCode::LimitStorage, "the file is larger than the file system allows"),
+        Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG => (ProblemCode::LimitStorage, "no space left"),
         Errno::EINVAL => (ProblemCode::InvalidPath, "not possible with this path"),
         other => (ProblemCode::FileError, other.message()),
     }
@@ -58,11 +79,23 @@ fn describe(errno: Errno) -> (ProblemCode, &'static str) {
 mod tests {
     use super::*;
 
+    fn workspace() -> Storage {
+        Storage {
+            name: "the workspace".to_owned(),
+            bytes: Some("spec.storage.size".to_owned()),
+            inodes: Some("spec.limits.storageInodes".to_owned()),
+        }
+    }
+
     #[test]
     fn a_full_file_system_names_the_limit_that_raises_it() {
-        let problem = file_problem(vm_vfs::Error::limit(Errno::ENOSPC, "tmpfs bytes"), b"/a");
+        let problem = file_problem(vm_vfs::Error::limit(Errno::ENOSPC, "tmpfs bytes"), b"/a", workspace);
         assert_eq!((problem.status, problem.limit.as_deref()), (507, Some("spec.storage.size")));
-        let problem = file_problem(vm_vfs::Error::limit(Errno::ENOSPC, "tmpfs inodes"), b"/a");
+        assert_eq!(
+            problem.detail,
+            "/a: no space left in the workspace; delete files or raise spec.storage.size"
+        );
+        let problem = file_problem(vm_vfs::Error::limit(Errno::ENOSPC, "tmpfs inodes"), b"/a", workspace);
         assert_eq!(
             (problem.code.as_str(), problem.limit.as_deref()),
             ("limit-inodes", Some("spec.limits.storageInodes"))
@@ -71,8 +104,9 @@ mod tests {
 
     #[test]
     fn a_problem_names_the_path_and_the_errno() {
-        let problem = file_problem(Errno::ENOENT.into(), b"/home/agent/x\n");
+        let problem = file_problem(Errno::ENOENT.into(), b"/home/agent/x\n", workspace);
         assert_eq!(problem.errno.as_deref(), Some("ENOENT"));
+        assert_eq!(problem.path.as_deref(), Some("/home/agent/x\n"));
         assert_eq!(problem.detail, "/home/agent/x\\n: no such file or directory");
     }
 }

@@ -3,33 +3,44 @@
 use http::StatusCode;
 use vm_abi::Errno;
 use vm_api::Problem;
-use vm_vfs::{Follow, VfsResult, WalkContext};
+use vm_vfs::{LastComponent, Location, NameBuf, VfsResult, WalkContext};
 
-use super::Target;
+use super::condition::Condition;
+use super::tree::{Step, Tree, child};
+use super::{STEP, Target, problem_at};
 use crate::http::{self as web, Request, Response};
-use crate::vm::server::errno::file_problem;
 use crate::vm::server::query::Query;
 
-/// Entries deleted before others get their turn.
-const STEP: usize = 256;
+/// How often a directory is looked at again because somebody puts entries in while it is emptied.
+const MAX_RETRIES: usize = 1000;
 
 /// Answers one request.
-pub(super) async fn delete(target: Target<'_>, request: &Request) -> Result<Response, Problem> {
+pub(super) async fn delete(mut target: Target<'_>, request: &Request) -> Result<Response, Problem> {
     let query = Query::parse(request.query(), &["recursive"])?;
     let recursive = query.switch("recursive")?;
-    let mut target = target;
     strip_slashes(&mut target.path);
-    match target.path.rsplit(|byte| *byte == b'/').next() {
-        None | Some(b"") => return Err(file_problem(Errno::EBUSY.into(), &target.path)),
-        Some(b"." | b"..") => return Err(file_problem(Errno::EINVAL.into(), &target.path)),
-        Some(_) => {}
+    let parent = target.act(|walk, path| walk.resolve_parent(path))?;
+    let LastComponent::Name(name) = parent.last else {
+        let errno = if parent.last == LastComponent::Root { Errno::EBUSY } else { Errno::EINVAL };
+        return Err(target.problem(errno.into()));
+    };
+    let condition = Condition::of(request.headers());
+    let found = {
+        let _commit = target.vm.files().commit();
+        let found = target.act(|walk, _| child(walk, &parent.directory, &name))?;
+        let stat = target.act(|_, _| found.stat())?;
+        condition.check(&target.path, Some(&stat))?;
+        if !found.file_type().is_directory() {
+            target.act(|walk, _| walk.starting_at(&parent.directory).unlink(name.as_bytes()))?;
+        } else if !recursive {
+            target.act(|walk, _| walk.starting_at(&parent.directory).rmdir(name.as_bytes()))?;
+        }
+        found
+    };
+    if found.file_type().is_directory() && recursive {
+        delete_tree(&target, &parent.directory, &name, found).await?;
     }
-    let is_directory = target.act(is_directory)?;
-    match (is_directory, recursive) {
-        (false, _) => target.act(|walk, path| walk.unlink(path))?,
-        (true, false) => target.act(|walk, path| walk.rmdir(path))?,
-        (true, true) => delete_tree(&target).await?,
-    }
+    target.sync(&parent.directory).await?;
     Ok(web::empty(StatusCode::NO_CONTENT))
 }
 
@@ -40,63 +51,85 @@ fn strip_slashes(path: &mut Vec<u8>) {
     }
 }
 
-fn is_directory(walk: &WalkContext<'_>, path: &[u8]) -> VfsResult<bool> {
-    Ok(walk.resolve_with(path, Follow::No)?.file_type().is_directory())
+/// Deletes a directory with everything in it, depth first: the time it takes grows with the number of entries.
+pub(super) async fn delete_tree(
+    target: &Target<'_>,
+    parent: &Location,
+    name: &NameBuf,
+    top: Location,
+) -> Result<(), Problem> {
+    let mut retries = 0;
+    loop {
+        let mut deletion = Deletion { tree: Tree::default(), at: Vec::new() };
+        let problem = |error, at: &[u8]| problem_at(target.vm, error, &[&target.path[..], at].concat());
+        let entered =
+            target.vm.walk(target.credentials(), |walk| deletion.tree.enter(walk, top.clone(), b""));
+        entered.map_err(|error| problem(error, b""))?;
+        loop {
+            let result = target.vm.walk(target.credentials(), |walk| deletion.some(walk));
+            if result.map_err(|error| problem(error, &deletion.at))? {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        let removed =
+            target.vm.walk(target.credentials(), |walk| walk.starting_at(parent).rmdir(name.as_bytes()));
+        match removed {
+            // Somebody put something in meanwhile: look again, but not for ever.
+            Err(error) if error == Errno::ENOTEMPTY && retries < MAX_RETRIES => retries += 1,
+            result => return result.map_err(|error| target.problem(error)),
+        }
+    }
 }
 
-/// Deletes depth first. The memory it takes is one path per level.
-async fn delete_tree(target: &Target<'_>) -> Result<(), Problem> {
-    let mut stack = vec![target.path.clone()];
-    let mut steps = 0;
-    while let Some(directory) = stack.last().cloned() {
-        let found = target.vm.walk(target.vm.credentials(), |walk| clear(walk, &directory));
-        match found.map_err(|error| file_problem(error, &directory))? {
-            Found::Directory(path) => stack.push(path),
-            Found::More => {}
-            Found::Empty => {
-                let removed = target.vm.walk(target.vm.credentials(), |walk| walk.rmdir(&directory));
-                match removed {
-                    // Somebody put something in meanwhile: look again, but not for ever.
-                    Err(error) if error == Errno::ENOTEMPTY && steps < 1 << 20 => {}
-                    result => {
-                        result.map_err(|error| file_problem(error, &directory))?;
-                        stack.pop();
+struct Deletion {
+    tree: Tree,
+    /// What is being deleted, with the slash before it.
+    at: Vec<u8>,
+}
+
+impl Deletion {
+    /// Deletes some entries; tells whether those were the last.
+    fn some(&mut self, walk: &WalkContext<'_>) -> VfsResult<bool> {
+        for _ in 0..STEP {
+            match self.tree.next() {
+                Step::End => return Ok(true),
+                Step::Entry { directory, entry } => {
+                    let name = &entry.name;
+                    self.note(name.as_bytes());
+                    let result = if entry.file_type.is_directory() {
+                        child(walk, &directory, name)
+                            .and_then(|child| self.tree.enter(walk, child, name.as_bytes()))
+                    } else {
+                        walk.starting_at(&directory).unlink(name.as_bytes())
+                    };
+                    gone(result)?;
+                }
+                Step::Left { directory: _, name } => {
+                    self.note(&name);
+                    let Some(parent) = self.tree.directory() else { return Ok(true) };
+                    match walk.starting_at(parent).rmdir(&name) {
+                        // Whoever deletes the directory above finds out.
+                        Err(error) if error == Errno::ENOTEMPTY => {}
+                        result => gone(result)?,
                     }
                 }
             }
         }
-        steps += 1;
-        tokio::task::yield_now().await;
+        Ok(false)
     }
-    Ok(())
+
+    fn note(&mut self, name: &[u8]) {
+        self.at.clear();
+        self.at.push(b'/');
+        self.at.extend(self.tree.path_of(name));
+    }
 }
 
-enum Found {
-    /// A directory that has to be emptied first.
-    Directory(Vec<u8>),
-    /// There may be more entries.
-    More,
-    /// Nothing is left.
-    Empty,
-}
-
-/// Deletes entries of a directory until one is a directory itself, or enough was done.
-fn clear(walk: &WalkContext<'_>, directory: &[u8]) -> VfsResult<Found> {
-    // A guest may put a link in the directory's place meanwhile: its target is not what was asked to be deleted.
-    if !is_directory(walk, directory)? {
-        return Err(Errno::ENOTDIR.into());
+/// What somebody else has deleted meanwhile is deleted.
+fn gone(result: VfsResult<()>) -> VfsResult<()> {
+    match result {
+        Err(error) if error == Errno::ENOENT => Ok(()),
+        result => result,
     }
-    let entries = walk.read_dir(directory)?;
-    let count = entries.len();
-    for entry in entries.into_iter().take(STEP) {
-        let path = [directory, b"/", entry.name.as_bytes()].concat();
-        if entry.file_type.is_directory() {
-            return Ok(Found::Directory(path));
-        }
-        match walk.unlink(&path) {
-            Err(error) if error != Errno::ENOENT => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(if count > STEP { Found::More } else { Found::Empty })
 }

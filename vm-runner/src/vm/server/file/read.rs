@@ -1,4 +1,4 @@
-//! `GET files/{path}`: content with ranges, or `?stat`, or `?list`.
+//! `GET files/{path}`: content with ranges, or `?stat`, or `?list`, or `?watch`.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH,
-    RANGE,
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_RANGE,
+    LAST_MODIFIED, RANGE,
 };
 use http::{Method, StatusCode};
 use http_body::{Frame, SizeHint};
@@ -15,23 +15,27 @@ use vm_abi::{OpenFlags, Stat};
 use vm_api::{Problem, ProblemCode};
 use vm_vfs::{Inode, Location, Mapping};
 
-use super::{Target, list, stat};
-use crate::http::{self as web, Body, BodyError, Request, Response};
-use crate::vm::boot::Vm;
+use super::condition::{Condition, etag};
+use super::{Target, list, stat, watch};
+use crate::http::{self as web, Body, BodyError, Request, Response, header_text};
 use crate::vm::server::errno::shown;
 use crate::vm::server::query::Query;
 
 /// Bytes read at once.
-const CHUNK_BYTES: u64 = 64 << 10;
+pub(super) const CHUNK_BYTES: u64 = 64 << 10;
 
 /// Answers one request.
-pub(super) async fn get(vm: &Arc<Vm>, target: Target<'_>, request: &Request) -> Result<Response, Problem> {
-    let query = Query::parse(request.query(), &["stat", "list", "depth", "exclude"])?;
+pub(super) async fn get(target: Target<'_>, request: &Request) -> Result<Response, Problem> {
+    let known = ["stat", "list", "depth", "exclude", "limit", "after", "watch", "recursive"];
+    let query = Query::parse(request.query(), &known)?;
     if query.switch("stat")? {
         return Ok(web::json(StatusCode::OK, &stat::stat(&target)?));
     }
     if query.switch("list")? {
-        return list::list(vm, target, &query).await;
+        return list::list(target, &query).await;
+    }
+    if query.switch("watch")? {
+        return watch::watch(&target, &query, request.headers());
     }
     content(&target, request)
 }
@@ -40,12 +44,14 @@ fn content(target: &Target<'_>, request: &Request) -> Result<Response, Problem> 
     let (location, stat) = open(target)?;
     let tag = etag(&stat);
     let headers = request.headers();
-    if headers.get(IF_NONE_MATCH).is_some_and(|wanted| tag_matches(wanted, &tag)) {
+    let condition = Condition::of(headers);
+    if condition.is_not_modified(&tag) {
         let mut response = web::empty(StatusCode::NOT_MODIFIED);
         set(response.headers_mut(), ETAG, &tag);
         return Ok(response);
     }
-    let (range, status) = match wanted_range(headers, stat.size) {
+    condition.check(&target.path, Some(&stat))?;
+    let (range, status) = match wanted_range(headers, stat.size, &tag) {
         Wanted::All => (0..stat.size, StatusCode::OK),
         Wanted::Part(range) => (range, StatusCode::PARTIAL_CONTENT),
         Wanted::Impossible => return Ok(not_satisfiable(target, stat.size)),
@@ -63,23 +69,30 @@ fn content(target: &Target<'_>, request: &Request) -> Result<Response, Problem> 
     head.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     head.insert(CONTENT_LENGTH, HeaderValue::from(length));
     set(head, ETAG, &tag);
+    if let Ok(modified) =
+        jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&stat::timestamp(stat.mtime))
+    {
+        set(head, LAST_MODIFIED, &modified);
+    }
     if status == StatusCode::PARTIAL_CONTENT {
         set(head, CONTENT_RANGE, &format!("bytes {}-{}/{}", range.start, range.end - 1, stat.size));
     }
     Ok(response)
 }
 
-fn open(target: &Target<'_>) -> Result<(Location, Stat), Problem> {
+/// Finds a regular file and checks that the user may read it.
+pub(super) fn open(target: &Target<'_>) -> Result<(Location, Stat), Problem> {
     let location = target.act(|walk, path| walk.resolve(path))?;
     let file_type = location.file_type();
     if file_type.is_directory() {
         let detail = format!("{}: is a directory; ?list lists it", shown(&target.path));
-        return Err(Problem::new(ProblemCode::IsADirectory, detail).with_errno("EISDIR"));
+        let problem = Problem::new(ProblemCode::IsADirectory, detail);
+        return Err(problem.with_errno("EISDIR").with_path(&target.path));
     }
     if !file_type.is_regular() {
         let detail =
             format!("{}: is neither a file nor a directory; ?stat tells what it is", shown(&target.path));
-        return Err(Problem::new(ProblemCode::UnsupportedFileType, detail));
+        return Err(Problem::new(ProblemCode::UnsupportedFileType, detail).with_path(&target.path));
     }
     target.act(|walk, _| {
         let opened = walk.open_existing(location.clone(), OpenFlags::READ)?;
@@ -95,17 +108,6 @@ fn not_satisfiable(target: &Target<'_>, size: u64) -> Response {
     response
 }
 
-/// Names one state of one file.
-pub(super) fn etag(stat: &Stat) -> String {
-    format!("\"{:x}-{:x}-{:x}\"", stat.ino, stat.mtime.as_nanos(), stat.size)
-}
-
-/// Whether a header with entity tags, or `*`, names this one.
-pub(super) fn tag_matches(wanted: &HeaderValue, tag: &str) -> bool {
-    let Ok(wanted) = wanted.to_str() else { return false };
-    wanted.split(',').map(str::trim).any(|wanted| wanted == "*" || wanted.trim_start_matches("W/") == tag)
-}
-
 #[derive(Debug, PartialEq, Eq)]
 enum Wanted {
     All,
@@ -114,7 +116,11 @@ enum Wanted {
 }
 
 /// One range is served; several at once, and what is no range of bytes, are answered with everything (RFC 9110, 14.2).
-fn wanted_range(headers: &HeaderMap, size: u64) -> Wanted {
+/// With an `If-Range` that does not name this content, everything is wanted.
+fn wanted_range(headers: &HeaderMap, size: u64, tag: &str) -> Wanted {
+    if headers.contains_key(IF_RANGE) && header_text(headers, &IF_RANGE) != Some(tag) {
+        return Wanted::All;
+    }
     let text = headers.get(RANGE).and_then(|value| value.to_str().ok());
     let Some(spec) = text.and_then(|text| text.strip_prefix("bytes=")) else { return Wanted::All };
     let Some((first, last)) = spec.split_once('-') else { return Wanted::All };
@@ -238,7 +244,7 @@ mod tests {
     fn range(text: &'static str, size: u64) -> Wanted {
         let mut headers = HeaderMap::new();
         headers.insert(RANGE, HeaderValue::from_static(text));
-        wanted_range(&headers, size)
+        wanted_range(&headers, size, "\"tag\"")
     }
 
     #[test]
@@ -266,9 +272,14 @@ mod tests {
     }
 
     #[test]
-    fn entity_tags_match_exactly_or_with_a_star() {
-        for (wanted, expected) in [("\"a\"", true), ("\"b\", \"a\"", true), ("*", true), ("\"b\"", false)] {
-            assert_eq!(tag_matches(&HeaderValue::from_static(wanted), "\"a\""), expected, "{wanted}");
+    fn a_range_of_other_content_is_answered_with_everything() {
+        for (tag, expected) in
+            [("\"tag\"", Wanted::Part(0..5)), ("\"old\"", Wanted::All), ("W/\"tag\"", Wanted::All)]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert(RANGE, HeaderValue::from_static("bytes=0-4"));
+            headers.insert(IF_RANGE, HeaderValue::from_static(tag));
+            assert_eq!(wanted_range(&headers, 10, "\"tag\""), expected, "{tag}");
         }
     }
 }

@@ -5,6 +5,7 @@ use vm_api::{FileStat, Problem, route};
 use vm_vfs::Follow;
 
 use super::Target;
+use super::condition::etag;
 
 /// The attributes of the target; a symbolic link is not followed.
 pub(super) fn stat(target: &Target<'_>) -> Result<FileStat, Problem> {
@@ -17,10 +18,13 @@ pub(super) fn stat(target: &Target<'_>) -> Result<FileStat, Problem> {
 
 /// The document about a path.
 pub(super) fn describe(path: &[u8], stat: &Stat, link: Option<Vec<u8>>) -> FileStat {
-    let text = String::from_utf8_lossy(path);
-    let path_encoded = matches!(text, std::borrow::Cow::Owned(_)).then(|| route::encode_guest_path(path));
+    let (path, path_encoded) = wire_path(path);
+    let (target, target_encoded) = link.map_or((None, None), |link| {
+        let (text, encoded) = wire_path(&link);
+        (Some(text), encoded)
+    });
     FileStat {
-        path: text.into_owned(),
+        path,
         path_encoded,
         file_type: wire_type(stat.file_type()),
         size: stat.size,
@@ -32,13 +36,21 @@ pub(super) fn describe(path: &[u8], stat: &Stat, link: Option<Vec<u8>>) -> FileS
         modified: rfc3339(stat.mtime),
         changed: rfc3339(stat.ctime),
         accessed: rfc3339(stat.atime),
-        target: link.map(|target| String::from_utf8_lossy(&target).into_owned()),
-        target_encoded: None,
-        etag: None,
+        target,
+        target_encoded,
+        etag: stat.file_type().is_regular().then(|| etag(stat)),
     }
 }
 
-fn wire_type(file_type: FileType) -> vm_api::FileType {
+/// A path as text, and percent-encoded if the text is not exact.
+pub(super) fn wire_path(path: &[u8]) -> (String, Option<String>) {
+    match std::str::from_utf8(path) {
+        Ok(text) => (text.to_owned(), None),
+        Err(_) => (String::from_utf8_lossy(path).into_owned(), Some(route::encode_guest_path(path))),
+    }
+}
+
+pub(super) fn wire_type(file_type: FileType) -> vm_api::FileType {
     match file_type {
         FileType::Directory => vm_api::FileType::Directory,
         FileType::Symlink => vm_api::FileType::Symlink,
@@ -50,7 +62,11 @@ fn wire_type(file_type: FileType) -> vm_api::FileType {
     }
 }
 
-fn rfc3339(time: Timespec) -> String {
+pub(super) fn timestamp(time: Timespec) -> jiff::Timestamp {
     let nanos = i32::try_from(time.nsec).unwrap_or_default();
-    jiff::Timestamp::new(time.sec, nanos).unwrap_or_default().to_string()
+    jiff::Timestamp::new(time.sec, nanos).unwrap_or_default()
+}
+
+fn rfc3339(time: Timespec) -> String {
+    timestamp(time).to_string()
 }

@@ -1,43 +1,75 @@
-//! `PUT files/{path}`: the whole content, at once or not at all.
+//! `PUT files/{path}`: the whole content, at once or not at all; or with `?append` or `?offset=` a part of it, in place.
 //!
-//! The bytes go into a new file beside the target, which replaces it when the last byte is there. A reader sees the old
-//! content or the new one; an interrupted upload leaves nothing. A link is followed; permission bits stay.
+//! The bytes of a whole go into a new file, which replaces what is there when the last byte has come. A reader sees the
+//! old content or the new one; an interrupted upload leaves nothing. A link is followed; permission bits stay.
 
-use bytes::Bytes;
 use http::StatusCode;
-use http::header::{CONTENT_LENGTH, HeaderMap, IF_MATCH, IF_NONE_MATCH};
+use http::header::{CONTENT_LENGTH, ETAG, HeaderMap, HeaderValue};
 use vm_abi::{Access, Errno, Mode, OpenFlags, Stat};
-use vm_api::{Problem, ProblemCode};
-use vm_vfs::{Follow, Location, RenameFlags, VfsResult};
+use vm_api::{FileStat, Problem, ProblemCode};
+use vm_vfs::{Follow, Location};
 
-use super::read::{etag, tag_matches};
+use super::condition::Condition;
+use super::upload::{Upload, write_all};
 use super::{Target, make_parents, stat};
 use crate::http::{self as web, Request, Response, header_text};
 use crate::vm::boot::Vm;
-use crate::vm::server::errno::{file_problem, shown};
+use crate::vm::server::errno::shown;
 use crate::vm::server::query::Query;
 
 /// Permission bits of new files.
 const FILE_MODE: u32 = 0o644;
-/// Names of files that are being uploaded.
-const UPLOAD_PREFIX: &[u8] = b".lodge-upload-";
 
 /// Answers one request.
 pub(super) async fn put(mut target: Target<'_>, request: &mut Request) -> Result<Response, Problem> {
-    let query = Query::parse(request.query(), &["parents", "mode"])?;
+    let query = Query::parse(request.query(), &["parents", "mode", "append", "offset"])?;
     let mode = query.mode("mode")?;
+    let condition = Condition::of(request.headers());
     check_length(target.vm, request.headers())?;
     if query.switch("parents")? {
         make_parents(&target)?;
     }
+    let part = match (query.switch("append")?, query.optional_number("offset", i64::MAX as u64)?) {
+        (false, None) => None,
+        (true, None) => Some(Part::Append),
+        (false, Some(offset)) => Some(Part::At(offset)),
+        (true, Some(_)) => {
+            let detail = "give either append or offset, not both";
+            return Err(Problem::new(ProblemCode::InvalidQuery, detail).with_field("offset"));
+        }
+    };
     let existing = find_existing(&mut target)?;
-    check_conditions(&target, request.headers(), existing.as_ref())?;
-    let mode = mode.or(existing.as_ref().map(|stat| stat.mode & 0o7777)).unwrap_or(FILE_MODE);
-    let upload = Upload::begin(&target, Mode::new(mode))?;
-    upload.receive(request).await?;
-    upload.finish(&target)?;
-    let status = if existing.is_some() { StatusCode::OK } else { StatusCode::CREATED };
-    Ok(web::json(status, &stat::stat(&target)?))
+    condition.check(&target.path, existing.as_ref())?;
+    let (location, created) = match part {
+        None => {
+            let upload = begin(&target, mode, existing.as_ref())?;
+            receive(&target, request, |offset, chunk| upload.write(offset, chunk)).await?;
+            let location = upload.location.clone();
+            (location, upload.finish(&target, &condition)?.is_none())
+        }
+        Some(part) => write_part(&target, request, part, mode, &condition).await?,
+    };
+    target.sync(&location).await?;
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(written(status, &stat::stat(&target)?))
+}
+
+/// Begins the upload of a whole file.
+pub(super) fn begin<'a>(
+    target: &Target<'a>,
+    mode: Option<u32>,
+    existing: Option<&Stat>,
+) -> Result<Upload<'a>, Problem> {
+    let mode = mode.or(existing.map(|stat| stat.mode & 0o7777)).unwrap_or(FILE_MODE);
+    Upload::begin(target, Mode::new(mode))
+}
+
+fn written(status: StatusCode, stat: &FileStat) -> Response {
+    let mut response = web::json(status, stat);
+    if let Some(tag) = stat.etag.as_deref().and_then(|tag| HeaderValue::try_from(tag).ok()) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    response
 }
 
 /// What can never fit is refused before it is sent.
@@ -54,8 +86,8 @@ fn check_length(vm: &Vm, headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// What is at the path now. Follows a link there, so that its target is replaced and not the link.
-fn find_existing(target: &mut Target<'_>) -> Result<Option<Stat>, Problem> {
-    let found = target.vm.walk(target.vm.credentials(), |walk| {
+pub(super) fn find_existing(target: &mut Target<'_>) -> Result<Option<Stat>, Problem> {
+    let found = target.vm.walk(target.credentials(), |walk| {
         let location = walk.resolve(&target.path)?;
         let stat = location.stat()?;
         if location.file_type().is_regular() {
@@ -68,114 +100,92 @@ fn find_existing(target: &mut Target<'_>) -> Result<Option<Stat>, Problem> {
             target.path = path.as_bytes().to_vec();
             Ok(Some(stat))
         }
-        Ok((file_type, ..)) if file_type.is_directory() => {
-            Err(file_problem(Errno::EISDIR.into(), &target.path))
-        }
+        Ok((file_type, ..)) if file_type.is_directory() => Err(target.problem(Errno::EISDIR.into())),
         Ok(_) => {
             let detail = format!("{}: only regular files can be written", shown(&target.path));
-            Err(Problem::new(ProblemCode::UnsupportedFileType, detail))
+            Err(Problem::new(ProblemCode::UnsupportedFileType, detail).with_path(&target.path))
         }
         Err(error) if error == Errno::ENOENT => {
             if target.path.ends_with(b"/") {
-                return Err(file_problem(Errno::EISDIR.into(), &target.path));
+                return Err(target.problem(Errno::EISDIR.into()));
             }
             match target.act(|walk, path| walk.stat(path, Follow::No)) {
                 Ok(_) => {
                     let detail = format!("{}: a symbolic link to nothing", shown(&target.path));
-                    Err(Problem::new(ProblemCode::PathNotFound, detail).with_errno("ENOENT"))
+                    let problem = Problem::new(ProblemCode::PathNotFound, detail);
+                    Err(problem.with_errno("ENOENT").with_path(&target.path))
                 }
                 Err(_) => Ok(None),
             }
         }
-        Err(error) => Err(file_problem(error, &target.path)),
+        Err(error) => Err(target.problem(error)),
     }
 }
 
-fn check_conditions(
+/// Where the bytes of a part go.
+#[derive(Clone, Copy)]
+enum Part {
+    Append,
+    At(u64),
+}
+
+/// Writes as the bytes come; makes the file if it is missing. What has come stays if the request ends early.
+async fn write_part(
     target: &Target<'_>,
-    headers: &HeaderMap,
-    existing: Option<&Stat>,
-) -> Result<(), Problem> {
-    let tag = existing.map(etag);
-    let must_match = headers.get(IF_MATCH);
-    let must_differ = headers.get(IF_NONE_MATCH);
-    let matches = must_match.is_none_or(|wanted| tag.as_deref().is_some_and(|tag| tag_matches(wanted, tag)));
-    let differs =
-        must_differ.is_none_or(|wanted| !tag.as_deref().is_some_and(|tag| tag_matches(wanted, tag)));
-    if matches && differs {
-        return Ok(());
+    request: &mut Request,
+    part: Part,
+    mode: Option<u32>,
+    condition: &Condition,
+) -> Result<(Location, bool), Problem> {
+    let (location, is_new) = {
+        let _commit = target.vm.files().commit();
+        let now = target.act(|walk, path| match walk.stat(path, Follow::Yes) {
+            Err(error) if error == Errno::ENOENT => Ok(None),
+            result => result.map(Some),
+        })?;
+        condition.check(&target.path, now.as_ref())?;
+        target.act(|walk, path| {
+            let flags = OpenFlags::WRITE | OpenFlags::CREATE;
+            let opened = walk.open(path, flags, Mode::new(mode.unwrap_or(FILE_MODE)))?;
+            if let Some(mode) = mode {
+                opened.location.change_mode(walk.credentials, Mode::new(mode))?;
+            }
+            Ok((opened.location, opened.is_new))
+        })?
+    };
+    if !location.file_type().is_regular() {
+        return Err(target.problem(Errno::EINVAL.into()));
     }
-    let now = tag.as_deref().unwrap_or("nothing");
-    let detail = format!("{} is {now} now, which the request's condition excludes", shown(&target.path));
-    Err(Problem::new(ProblemCode::PreconditionFailed, detail))
-}
-
-/// A file that is being uploaded. Removed when dropped before it is finished.
-struct Upload<'a> {
-    vm: &'a Vm,
-    path: Vec<u8>,
-    location: Location,
-    is_finished: bool,
-}
-
-impl<'a> Upload<'a> {
-    fn begin(target: &Target<'a>, mode: Mode) -> Result<Self, Problem> {
-        let directory = target.path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
-        let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::EXCL;
-        loop {
-            let number = target.vm.next_upload().to_string();
-            let path = [&target.path[..directory], UPLOAD_PREFIX, number.as_bytes()].concat();
-            let opened = target.vm.walk(target.vm.credentials(), |walk| {
-                // The requested mode, whatever the opening would make of it.
-                let opened = walk.open(&path, flags, Mode::new(0o600))?;
-                opened.location.change_mode(walk.credentials, mode)?;
-                Ok(opened)
-            });
-            match opened {
-                // Left by an earlier VM: its number is taken.
-                Err(error) if error == Errno::EEXIST => {}
-                Err(error) => return Err(file_problem(error, &target.path)),
-                Ok(opened) => {
-                    return Ok(Self { vm: target.vm, path, location: opened.location, is_finished: false });
+    receive(target, request, |done, chunk| match part {
+        Part::At(start) => {
+            let offset = start.checked_add(done).ok_or(Errno::EFBIG)?;
+            write_all(&location, offset, chunk)
+        }
+        Part::Append => {
+            let mut rest = chunk;
+            while !rest.is_empty() {
+                match location.append(rest)?.written {
+                    0 => return Err(Errno::ENOSPC.into()),
+                    count => rest = &rest[count..],
                 }
             }
+            Ok(())
         }
-    }
-
-    async fn receive(&self, request: &mut Request) -> Result<(), Problem> {
-        let mut offset = 0;
-        while let Some(chunk) = request.chunk().await? {
-            write_all(&self.location, offset, &chunk).map_err(|error| file_problem(error, &self.path))?;
-            offset += chunk.len() as u64;
-        }
-        Ok(())
-    }
-
-    fn finish(mut self, target: &Target<'_>) -> Result<(), Problem> {
-        target.act(|walk, path| walk.rename(&self.path, walk, path, RenameFlags::empty()))?;
-        self.is_finished = true;
-        Ok(())
-    }
+    })
+    .await?;
+    Ok((location, is_new))
 }
 
-fn write_all(location: &Location, mut offset: u64, chunk: &Bytes) -> VfsResult<()> {
-    let mut rest = &chunk[..];
-    while !rest.is_empty() {
-        let count = location.inode().write_at(offset, rest)?;
-        if count == 0 {
-            return Err(Errno::ENOSPC.into());
-        }
-        offset += count as u64;
-        rest = &rest[count..];
+/// Takes the body as it comes. `write` gets how many bytes came before.
+async fn receive(
+    target: &Target<'_>,
+    request: &mut Request,
+    write: impl Fn(u64, &[u8]) -> vm_vfs::VfsResult<()>,
+) -> Result<(), Problem> {
+    let mut offset = 0;
+    while let Some(chunk) = request.chunk().await? {
+        write(offset, &chunk).map_err(|error| target.problem(error))?;
+        offset += chunk.len() as u64;
     }
     Ok(())
-}
-
-impl Drop for Upload<'_> {
-    fn drop(&mut self) {
-        if !self.is_finished {
-            // Nothing can be done about a failure here, and nobody asked.
-            let _ = self.vm.walk(self.vm.credentials(), |walk| walk.unlink(&self.path));
-        }
-    }
 }
