@@ -205,8 +205,11 @@ pub trait Inode: Any + Send + Sync {
     /// The offset of the next data (or hole) at or after `offset`, as `lseek(2)`. The end of the file counts as a hole.
     ///
     /// # Errors
-    /// `ENXIO` beyond the end or if no data follows.
+    /// `ENXIO` beyond the end or if no data follows; `EISDIR` or `EINVAL` for what has no extents.
     fn seek_extent(&self, offset: u64, extent: Extent) -> VfsResult<u64> {
+        if !self.file_type().is_regular() {
+            return Err(self.file_error());
+        }
         let size = self.stat()?.size;
         match extent {
             _ if offset >= size => Err(Errno::ENXIO.into()),

@@ -249,7 +249,7 @@ impl Inode for Node {
 
     fn append(&self, bytes: &[u8]) -> VfsResult<Appended> {
         if bytes.is_empty() {
-            return Ok(Appended { written: 0, end: self.size_and_charge().0 });
+            return self.content().map(|_| Appended { written: 0, end: self.size_and_charge().0 });
         }
         self.change_content(|content| {
             let written = content.write(content.size(), bytes, &self.shared.bytes)?;
