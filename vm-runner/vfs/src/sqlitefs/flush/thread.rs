@@ -1,0 +1,128 @@
+//! The flusher thread: it writes what has waited long enough, and keeps the database tidy.
+
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use super::{Durability, Failure, State};
+use crate::sqlitefs::Shared;
+use crate::sqlitefs::database::PAGE_BYTES;
+
+/// How long nothing must have happened before memory and space are given back.
+const REST_AFTER: Duration = Duration::from_secs(2);
+/// How much free space the database may keep: this much, or a quarter of it.
+const FREE_BYTES: u64 = 8 << 20;
+/// How many pages are given back at a time.
+const VACUUM_PAGES: u64 = 512;
+
+/// What the flusher does next.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Task {
+    Write,
+    EmptyLog,
+    Rest,
+    Stop,
+}
+
+impl Shared {
+    /// Writes batches until told to stop.
+    pub(in crate::sqlitefs) fn run_flusher(&self) {
+        let mut is_rested = false;
+        loop {
+            match self.wait_for_task(is_rested) {
+                Task::Stop => break,
+                Task::Write => self.flush(Durability::Committed),
+                Task::EmptyLog => {
+                    self.flush.lock().log_bytes = 0;
+                    self.exclusively(|| self.checkpoint("PASSIVE"));
+                    continue;
+                }
+                Task::Rest => {
+                    is_rested = !self.exclusively(|| self.vacuum_some());
+                    continue;
+                }
+            }
+            is_rested = false;
+        }
+    }
+
+    /// Ends the flusher thread, when it next looks.
+    pub(in crate::sqlitefs) fn stop_flusher(&self) {
+        self.flush.lock().is_stopping = true;
+        self.flush.wake.notify_all();
+        self.flush.written.notify_all();
+    }
+
+    /// Moves SQLite's log into the database. A failure shows at the next batch.
+    pub(in crate::sqlitefs) fn checkpoint(&self, mode: &str) {
+        let sql = format!("PRAGMA wal_checkpoint({mode})");
+        let _ = self.database.read(|turn| turn.connection()?.query_row(&sql, [], |_| Ok(())));
+    }
+
+    fn wait_for_task(&self, is_rested: bool) -> Task {
+        let flush = &self.flush;
+        let mut state = flush.lock();
+        let rest_at = Instant::now() + REST_AFTER;
+        let mut write_at = None;
+        loop {
+            if state.is_stopping {
+                return Task::Stop;
+            }
+            let is_usable = !matches!(state.failure, Some(Failure::Broken(_) | Failure::Closed));
+            if is_usable && state.log_bytes >= self.tuning.log_bytes {
+                return Task::EmptyLog;
+            }
+            let now = Instant::now();
+            let timeout = if is_usable && (self.has_work() || state.failed.is_some()) {
+                let write_at = *write_at.get_or_insert(now + self.tuning.flush_interval);
+                if now >= write_at || (state.is_urgent && state.failed.is_none()) {
+                    return Task::Write;
+                }
+                Some(write_at - now)
+            } else if is_usable && !is_rested {
+                if now >= rest_at {
+                    return Task::Rest;
+                }
+                write_at = None;
+                Some(rest_at - now)
+            } else {
+                write_at = None;
+                None
+            };
+            state = self.doze(state, timeout);
+        }
+    }
+
+    fn doze<'a>(
+        &self,
+        state: std::sync::MutexGuard<'a, State>,
+        timeout: Option<Duration>,
+    ) -> std::sync::MutexGuard<'a, State> {
+        let wake = &self.flush.wake;
+        match timeout {
+            None => wake.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(timeout) => wake.wait_timeout(state, timeout).unwrap_or_else(PoisonError::into_inner).0,
+        }
+    }
+
+    /// Gives memory and some free space back to the host; tells whether there is more to give.
+    fn vacuum_some(&self) -> bool {
+        let vacuum = self.database.read(|turn| {
+            let connection = turn.connection()?;
+            let number = |name: &str| {
+                connection.pragma_query_value(None, name, |row| crate::sqlitefs::database::natural(row, 0))
+            };
+            let (free, all) = (number("freelist_count")?, number("page_count")?);
+            let has_more = free * PAGE_BYTES >= FREE_BYTES && free >= all / 4;
+            if has_more {
+                connection.execute_batch(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+            }
+            connection.execute_batch("PRAGMA shrink_memory")?;
+            Ok(has_more)
+        });
+        let has_more = vacuum.unwrap_or(false);
+        if has_more {
+            self.flush.lock().log_bytes += VACUUM_PAGES * PAGE_BYTES;
+        }
+        has_more
+    }
+}

@@ -1,0 +1,272 @@
+//! A node as an inode.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use vm_abi::{Errno, FileType, Mode, Stat};
+
+use super::content::{Content, Env};
+use super::flush::Intent;
+use super::node::{Body, Node};
+use crate::error::VfsResult;
+use crate::inode::{
+    Allocation, Appended, DirEntry, Extent, Inode, NodeKind, Owner, Parent, RenameFlags, SetAttr, SyncScope,
+    XattrSet,
+};
+use crate::path::Name;
+
+/// What `stat` tells as a directory's size, per entry.
+const ENTRY_BYTES: u64 = 32;
+/// How often a reader tries to get a chunk without keeping writers of the file away.
+const PATIENCE: usize = 8;
+/// How many chunks are got before a write, likewise.
+const PRELOADED_CHUNKS: usize = 16;
+
+impl Inode for Node {
+    fn ino(&self) -> u64 {
+        self.ino()
+    }
+
+    fn file_type(&self) -> FileType {
+        self.kind()
+    }
+
+    fn stat(&self) -> VfsResult<Stat> {
+        let stored_size = self.size.load(Ordering::Relaxed);
+        let (size, charged) = match &self.body {
+            Body::Directory(_) => ((stored_size + 2) * ENTRY_BYTES, 0),
+            Body::Symlink(target) => (stored_size, target.len() as u64),
+            Body::Regular(_) => (stored_size, self.content_bytes.load(Ordering::Relaxed)),
+            Body::Fifo | Body::Socket | Body::CharDevice(_) | Body::BlockDevice(_) => (0, 0),
+        };
+        let attributes = self.attributes();
+        Ok(Stat {
+            dev: 0,
+            ino: self.ino(),
+            mode: self.kind().mode_bits() | attributes.mode.bits(),
+            nlink: attributes.nlink,
+            uid: attributes.uid,
+            gid: attributes.gid,
+            rdev: self.rdev(),
+            size,
+            blocks: charged / 512,
+            atime: attributes.atime,
+            mtime: attributes.mtime,
+            ctime: attributes.ctime,
+        })
+    }
+
+    fn set_attr(&self, change: &SetAttr) -> VfsResult<()> {
+        let Some(size) = change.size else {
+            let _changing = self.shared.begin(Intent::Add)?;
+            self.attributes().apply(change, self.shared.now());
+            self.queue();
+            return Ok(());
+        };
+        self.content()?;
+        let intent = if size < self.size.load(Ordering::Relaxed) { Intent::Remove } else { Intent::Add };
+        self.change_content(intent, |content, env| {
+            content.set_size(env, size)?;
+            self.attributes().apply(change, self.shared.now());
+            Ok(())
+        })
+    }
+
+    fn lookup(&self, name: Name<'_>) -> VfsResult<Arc<dyn Inode>> {
+        Ok(self.find(name)?)
+    }
+
+    fn parent(&self) -> Parent {
+        self.parent_entry()
+    }
+
+    fn create(
+        &self,
+        name: Name<'_>,
+        kind: NodeKind<'_>,
+        mode: Mode,
+        owner: Owner,
+    ) -> VfsResult<Arc<dyn Inode>> {
+        Ok(self.make_entry(name, kind, mode, owner)?)
+    }
+
+    fn create_unnamed(&self, mode: Mode, owner: Owner) -> VfsResult<Arc<dyn Inode>> {
+        Ok(self.make_unnamed(mode, owner)?)
+    }
+
+    fn link(&self, name: Name<'_>, target: &Arc<dyn Inode>) -> VfsResult<()> {
+        self.link_entry(name, &self.sibling(target)?)
+    }
+
+    fn unlink(&self, name: Name<'_>) -> VfsResult<()> {
+        self.unlink_entry(name)
+    }
+
+    fn rmdir(&self, name: Name<'_>) -> VfsResult<()> {
+        self.rmdir_entry(name)
+    }
+
+    fn rename(
+        &self,
+        name: Name<'_>,
+        new_parent: &Arc<dyn Inode>,
+        new_name: Name<'_>,
+        flags: RenameFlags,
+    ) -> VfsResult<()> {
+        self.rename_entry(name, &self.sibling(new_parent)?, new_name, flags)
+    }
+
+    fn read_dir(&self) -> VfsResult<Vec<DirEntry>> {
+        self.list()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> VfsResult<usize> {
+        let mut done = 0;
+        let mut attempts = 0;
+        let lock = self.content()?;
+        let read = loop {
+            let at = offset.saturating_add(done as u64);
+            let (unknown, version) = {
+                let content = lock.read().unwrap_or_else(PoisonError::into_inner);
+                match content.read(at, &mut buffer[done..]) {
+                    Ok(read) => break done + read,
+                    Err(unknown) => (unknown, content.version()),
+                }
+            };
+            attempts = if unknown.done > 0 { 0 } else { attempts + 1 };
+            done += unknown.done;
+            if attempts > PATIENCE {
+                let mut content = lock.write().unwrap_or_else(PoisonError::into_inner);
+                let at = offset.saturating_add(done as u64);
+                break done + content.read_loading(&self.env(), at, &mut buffer[done..])?;
+            }
+            self.load_chunk(unknown.index, version)?;
+        };
+        if attempts > 0 || done > 0 {
+            self.shared.trim();
+        }
+        Ok(read)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> VfsResult<usize> {
+        if bytes.is_empty() {
+            return self.content().map(|_| 0);
+        }
+        self.preload(offset, bytes.len())?;
+        self.change_content(Intent::Add, |content, env| {
+            let written = content.write(env, offset, bytes)?;
+            self.attributes().touch_content(self.shared.now());
+            Ok(written)
+        })
+    }
+
+    fn append(&self, bytes: &[u8]) -> VfsResult<Appended> {
+        self.content()?;
+        if bytes.is_empty() {
+            return Ok(Appended { written: 0, end: self.size.load(Ordering::Relaxed) });
+        }
+        self.preload(self.size.load(Ordering::Relaxed), 1)?;
+        self.change_content(Intent::Add, |content, env| {
+            let written = content.write(env, content.size(), bytes)?;
+            self.attributes().touch_content(self.shared.now());
+            Ok(Appended { written, end: content.size() })
+        })
+    }
+
+    fn allocate(&self, offset: u64, len: u64, how: Allocation) -> VfsResult<()> {
+        self.change_content(Intent::Add, |content, env| {
+            let old_size = content.size();
+            if let Allocation::Extend | Allocation::Zero = how {
+                let end = offset.checked_add(len).ok_or(Errno::EFBIG)?;
+                content.set_size(env, end.max(old_size))?;
+            }
+            if let Allocation::Zero | Allocation::PunchHole = how {
+                content.punch(env, offset, len)?;
+            }
+            if let Allocation::Extend | Allocation::Zero | Allocation::KeepSize = how
+                && let Err(error) = content.reserve_range(env, offset, len)
+            {
+                content.set_size(env, old_size)?;
+                return Err(error);
+            }
+            self.attributes().touch_content(self.shared.now());
+            Ok(())
+        })
+    }
+
+    fn seek_extent(&self, offset: u64, extent: Extent) -> VfsResult<u64> {
+        let content = self.content()?.read().unwrap_or_else(PoisonError::into_inner);
+        content.seek(&self.env(), offset, extent)?.ok_or_else(|| Errno::ENXIO.into())
+    }
+
+    fn sync(&self, _scope: SyncScope) -> VfsResult<()> {
+        self.shared.sync_node(self)
+    }
+
+    fn read_link(&self) -> VfsResult<Vec<u8>> {
+        if let Body::Symlink(target) = &self.body { Ok(target.to_vec()) } else { Err(Errno::EINVAL.into()) }
+    }
+
+    fn get_xattr(&self, name: &[u8]) -> VfsResult<Vec<u8>> {
+        self.attributes().get_xattr(&self.env(), name)
+    }
+
+    fn set_xattr(&self, name: &[u8], value: &[u8], how: XattrSet) -> VfsResult<()> {
+        let _changing = self.shared.begin(Intent::Add)?;
+        self.attributes().set_xattr(&self.env(), name, value, how, self.shared.now())?;
+        self.queue();
+        Ok(())
+    }
+
+    fn list_xattr(&self) -> VfsResult<Vec<Vec<u8>>> {
+        self.attributes().list_xattr(&self.env())
+    }
+
+    fn remove_xattr(&self, name: &[u8]) -> VfsResult<()> {
+        let _changing = self.shared.begin(Intent::Remove)?;
+        self.attributes().remove_xattr(&self.env(), name, self.shared.now())?;
+        self.queue();
+        Ok(())
+    }
+}
+
+impl Node {
+    /// Changes the content under its lock. The caller of a successful change notes its times.
+    fn change_content<T>(
+        &self,
+        intent: Intent,
+        change: impl FnOnce(&mut Content, &Env<'_>) -> VfsResult<T>,
+    ) -> VfsResult<T> {
+        let lock = self.content()?;
+        let _changing = self.shared.begin(intent)?;
+        let mut content = lock.write().unwrap_or_else(PoisonError::into_inner);
+        let result = change(&mut content, &self.env());
+        self.size.store(content.size(), Ordering::Relaxed);
+        self.content_bytes.store(content.charged(), Ordering::Relaxed);
+        // A change that failed may have been done in part.
+        self.attributes().is_changed = true;
+        self.queue();
+        result
+    }
+
+    /// Gets the chunks that a write will change, before anybody has to wait for it.
+    fn preload(&self, offset: u64, len: usize) -> VfsResult<()> {
+        let lock = self.content()?;
+        for _ in 0..PRELOADED_CHUNKS {
+            let (unknown, version) = {
+                let content = lock.read().unwrap_or_else(PoisonError::into_inner);
+                (content.first_unknown(offset, len), content.version())
+            };
+            let Some(index) = unknown else { break };
+            self.load_chunk(index, version)?;
+        }
+        Ok(())
+    }
+
+    fn load_chunk(&self, index: u32, version: u64) -> VfsResult<()> {
+        let chunk = self.shared.database.read(|turn| turn.chunk(self.ino(), index))?;
+        let mut content = self.content()?.write().unwrap_or_else(PoisonError::into_inner);
+        content.offer(&self.env(), version, index, chunk);
+        Ok(())
+    }
+}

@@ -1,0 +1,81 @@
+//! How much memory content takes, and which of it may go.
+//!
+//! Clean content is a copy of what the database has; it goes when there is too much of it, least recently used first
+//! (roughly: every piece gets a second chance if it was read since it was last looked at). Content that is not in the
+//! database yet stays; writers are slowed down when there is too much of that.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// What a chunk takes besides its bytes.
+pub(super) const SLOT_BYTES: u64 = 96;
+
+#[derive(Default)]
+pub(super) struct Memory {
+    clean_bytes: AtomicU64,
+    dirty_bytes: AtomicU64,
+    /// How many entries of directories are in memory.
+    entries: AtomicU64,
+    /// Chunks that were clean when they were put here, oldest first, by inode number and position.
+    candidates: Mutex<VecDeque<(u64, u32)>>,
+}
+
+/// Whether the database has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    Clean,
+    Dirty,
+}
+
+impl Memory {
+    pub(super) fn clean_bytes(&self) -> u64 {
+        self.clean_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn dirty_bytes(&self) -> u64 {
+        self.dirty_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add(&self, class: Class, bytes: u64) {
+        self.counter(class).fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn subtract(&self, class: Class, bytes: u64) {
+        self.counter(class).fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn entries(&self) -> u64 {
+        self.entries.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_entries(&self, count: u64) {
+        self.entries.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(super) fn subtract_entries(&self, count: u64) {
+        self.entries.fetch_sub(count, Ordering::Relaxed);
+    }
+
+    /// Notes a chunk that may go.
+    pub(super) fn offer(&self, ino: u64, index: u32) {
+        self.candidates.lock().unwrap_or_else(PoisonError::into_inner).push_back((ino, index));
+    }
+
+    /// The chunk that may go first.
+    pub(super) fn candidate(&self) -> Option<(u64, u32)> {
+        let mut candidates = self.candidates.lock().unwrap_or_else(PoisonError::into_inner);
+        let candidate = candidates.pop_front();
+        if candidates.is_empty() && candidates.capacity() > 64 {
+            candidates.shrink_to_fit();
+        }
+        candidate
+    }
+
+    const fn counter(&self, class: Class) -> &AtomicU64 {
+        match class {
+            Class::Clean => &self.clean_bytes,
+            Class::Dirty => &self.dirty_bytes,
+        }
+    }
+}

@@ -1,0 +1,240 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use vm_abi::{Errno, Mode, Timespec};
+
+use super::{FsckOptions, OpenError, SqliteFs, SqliteFsOptions, Tuning, check_file};
+use crate::conformance::{Fixture, run};
+use crate::file_system::{FileClock, FileSystem};
+use crate::inode::{Inode, NodeKind, Owner, XattrSet};
+use crate::overlayfs::{OverlayFs, OverlayOptions};
+use crate::path::Name;
+
+fn options(folder: &Path) -> SqliteFsOptions {
+    SqliteFsOptions {
+        folder: folder.to_owned(),
+        epoch: 1,
+        max_bytes: 1 << 30,
+        max_inodes: 1 << 20,
+        root_mode: Mode::new(0o755),
+        root_owner: Owner::ROOT,
+        clock: Arc::new(|| Timespec::from_secs(77)),
+        // Written only when somebody wants it.
+        tuning: Tuning { flush_interval: Duration::from_secs(3600), ..Tuning::default() },
+    }
+}
+
+fn open(folder: &Path) -> Arc<SqliteFs> {
+    SqliteFs::open(options(folder)).unwrap()
+}
+
+fn name(text: &str) -> Name<'_> {
+    Name::new(text.as_bytes()).unwrap()
+}
+
+fn create(directory: &dyn Inode, text: &str, kind: NodeKind<'_>) -> crate::VfsResult<Arc<dyn Inode>> {
+    directory.create(name(text), kind, Mode::new(0o755), Owner::ROOT)
+}
+
+fn read(inode: &dyn Inode) -> Vec<u8> {
+    let mut bytes = vec![0xaa; inode.stat().unwrap().size as usize];
+    assert_eq!(inode.read_at(0, &mut bytes).unwrap(), bytes.len());
+    bytes
+}
+
+#[track_caller]
+fn check_clean(fs: &SqliteFs) {
+    let report = fs.check(FsckOptions::default());
+    assert!(report.is_clean(), "{}", report.problems.join("\n"));
+}
+
+/// A file system that takes its folder along when it goes.
+struct InFolder {
+    fs: Arc<SqliteFs>,
+    _folder: TempDir,
+}
+
+impl FileSystem for InFolder {
+    fn kind(&self) -> &'static str {
+        self.fs.kind()
+    }
+
+    fn root(&self) -> Arc<dyn Inode> {
+        self.fs.root()
+    }
+
+    fn statfs(&self) -> crate::VfsResult<crate::StatFs> {
+        self.fs.statfs()
+    }
+}
+
+impl Drop for InFolder {
+    fn drop(&mut self) {
+        check_clean(&self.fs);
+        self.fs.close().unwrap();
+        let report = check_file(&self._folder.path().join("fs.db"), FsckOptions::default()).unwrap();
+        assert!(report.is_clean(), "{}", report.problems.join("\n"));
+    }
+}
+
+/// An overlay that keeps its lower layer open.
+struct Keeping {
+    overlay: Arc<dyn FileSystem>,
+    _lower: Arc<dyn FileSystem>,
+}
+
+impl FileSystem for Keeping {
+    fn kind(&self) -> &'static str {
+        self.overlay.kind()
+    }
+
+    fn root(&self) -> Arc<dyn Inode> {
+        self.overlay.root()
+    }
+}
+
+fn for_suite(clock: &Arc<dyn FileClock>, tuning: Tuning) -> Arc<dyn FileSystem> {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = SqliteFsOptions { max_bytes: 1 << 20, max_inodes: 200, ..options(folder.path()) };
+    let fs = SqliteFs::open(SqliteFsOptions { clock: Arc::clone(clock), tuning, ..limits }).unwrap();
+    Arc::new(InFolder { fs, _folder: folder })
+}
+
+/// Nothing is kept in memory that the database has, and everything is written at once.
+fn forgetful() -> Tuning {
+    Tuning { cache_bytes: 0, cache_inodes: 0, dirty_bytes: 1, flush_interval: Duration::ZERO, log_bytes: 1 }
+}
+
+fn overlay(lowers: Vec<Arc<dyn FileSystem>>, upper: Arc<dyn FileSystem>) -> Arc<dyn FileSystem> {
+    OverlayFs::new(OverlayOptions { lowers, upper, source: "test".to_owned() }).unwrap()
+}
+
+#[track_caller]
+fn check_suite(make: &dyn Fn(Arc<dyn FileClock>) -> Fixture) {
+    let report = run(make);
+    assert!(report.failures.is_empty(), "{}\n", report.failures.join("\n"));
+    assert!(report.checked >= 300, "only {} outcomes", report.checked);
+}
+
+#[test]
+fn sqlitefs_conforms() {
+    let tuning = Tuning::default();
+    check_suite(&|clock| Fixture { below: for_suite(&clock, tuning), finish: Box::new(|below| below) });
+}
+
+#[test]
+fn sqlitefs_without_memory_conforms() {
+    check_suite(&|clock| Fixture { below: for_suite(&clock, forgetful()), finish: Box::new(|below| below) });
+}
+
+#[test]
+fn an_overlay_over_sqlitefs_conforms() {
+    check_suite(&|clock| {
+        let upper = for_suite(&clock, Tuning::default());
+        let below = for_suite(&clock, Tuning::default());
+        let finish = Box::new(move |below: Arc<dyn FileSystem>| -> Arc<dyn FileSystem> {
+            let overlay = overlay(vec![Arc::clone(&below)], upper);
+            Arc::new(Keeping { overlay, _lower: below })
+        });
+        Fixture { below, finish }
+    });
+}
+
+#[test]
+fn an_overlay_over_sqlitefs_mounted_again_conforms() {
+    check_suite(&|clock| {
+        let upper = for_suite(&clock, forgetful());
+        let below = overlay(Vec::new(), Arc::clone(&upper));
+        Fixture { below, finish: Box::new(move |_| overlay(Vec::new(), upper)) }
+    });
+}
+
+/// Closes and opens a file system between setup and examination.
+struct Reopened {
+    fs: Arc<SqliteFs>,
+    _folder: Arc<TempDir>,
+}
+
+impl FileSystem for Reopened {
+    fn kind(&self) -> &'static str {
+        "sqlitefs"
+    }
+
+    fn root(&self) -> Arc<dyn Inode> {
+        self.fs.root()
+    }
+}
+
+#[test]
+fn sqlitefs_opened_again_conforms() {
+    check_suite(&|clock| {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let options = SqliteFsOptions { clock, ..options(folder.path()) };
+        let first = SqliteFs::open(options.clone()).unwrap();
+        let below = Arc::new(Reopened { fs: Arc::clone(&first), _folder: Arc::clone(&folder) });
+        let finish = Box::new(move |_| -> Arc<dyn FileSystem> {
+            first.close().unwrap();
+            Arc::new(Reopened { fs: SqliteFs::open(options).unwrap(), _folder: folder })
+        });
+        Fixture { below, finish }
+    });
+}
+
+#[test]
+fn what_was_closed_is_there_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let fs = open(folder.path());
+    let root = fs.root();
+    let directory = create(&*root, "d", NodeKind::Directory).unwrap();
+    let file = create(&*directory, "f", NodeKind::Regular).unwrap();
+    file.write_at(100_000, b"hello").unwrap();
+    file.set_xattr(b"user.a", b"b", XattrSet::Any).unwrap();
+    root.link(name("g"), &file).unwrap();
+    create(&*root, "l", NodeKind::Symlink(b"d/f")).unwrap();
+    let (before, ino) = (file.stat().unwrap(), file.ino());
+    check_clean(&fs);
+    fs.close().unwrap();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "the log is put away");
+    drop((root, directory, file, fs));
+
+    let fs = open(folder.path());
+    let root = fs.root();
+    let file = root.lookup(name("d")).unwrap().lookup(name("f")).unwrap();
+    assert_eq!((file.ino(), file.stat().unwrap()), (ino, before));
+    assert_eq!(root.lookup(name("g")).unwrap().ino(), ino);
+    let mut bytes = read(&*file);
+    assert_eq!(bytes.split_off(100_000), b"hello");
+    assert!(bytes.iter().all(|&byte| byte == 0));
+    assert_eq!(file.get_xattr(b"user.a").unwrap(), b"b");
+    assert_eq!(root.lookup(name("l")).unwrap().read_link().unwrap(), b"d/f");
+    assert_eq!(root.read_dir().unwrap().len(), 3);
+    check_clean(&fs);
+}
+
+#[test]
+fn a_later_owner_keeps_an_earlier_one_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |epoch| SqliteFs::open(SqliteFsOptions { epoch, ..options(folder.path()) });
+    at(5).unwrap().close().unwrap();
+    let error = at(4).err().unwrap();
+    assert!(matches!(error, OpenError::StaleEpoch { theirs: 5, ours: 4 }), "{error}");
+    at(5).unwrap().close().unwrap();
+    at(6).unwrap();
+    assert!(at(5).is_err());
+}
+
+#[test]
+fn closing_refuses_what_comes_after() {
+    let folder = tempfile::tempdir().unwrap();
+    let fs = open(folder.path());
+    let root = fs.root();
+    let file = create(&*root, "f", NodeKind::Regular).unwrap();
+    fs.close().unwrap();
+    fs.close().unwrap();
+    assert_eq!(file.write_at(0, b"x").unwrap_err(), Errno::EIO);
+    assert_eq!(create(&*root, "g", NodeKind::Regular).err().unwrap(), Errno::EIO);
+    fs.sync().unwrap();
+    assert!(!fs.check(FsckOptions::default()).is_clean());
+}
