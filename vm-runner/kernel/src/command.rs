@@ -23,6 +23,7 @@ use crate::process::table::{Parent, Placement};
 use crate::process::{ExitStatus, Pid, Process, Rlimit, Sid, WorkingDirectory};
 use crate::program::ProgramName;
 use crate::pty::host::HostTerminal;
+use crate::trace::log::Tracing;
 use crate::tty::window_size::WindowSize;
 
 /// Something to run.
@@ -196,6 +197,7 @@ impl Kernel {
             open_files: Rlimit { soft: open_files, hard: open_files },
             signals: SignalState::new(SignalSet::EMPTY, SignalSet::EMPTY),
             share: Arc::default(),
+            tracing: Tracing::default(),
         };
         let envp = kernel.complete_environment(envp, &draft, &kernel.environment);
         let image = kernel.find_image(&draft, &program, argv, envp, &[], Caller::default())?;

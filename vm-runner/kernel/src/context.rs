@@ -44,7 +44,13 @@ impl ProcessContext {
     /// The environment, each entry `NAME=value`. `PWD` is among them.
     #[must_use]
     pub fn envp(&self) -> Arc<[Vec<u8>]> {
-        Arc::clone(&self.image.envp)
+        Arc::clone(&self.image.envp.entries)
+    }
+
+    /// The environment as whoever started the program gave it, without what the kernel filled in.
+    #[must_use]
+    pub fn given_envp(&self) -> &[Vec<u8>] {
+        self.image.envp.given()
     }
 
     /// The absolute path of the working directory, as `PWD` says.

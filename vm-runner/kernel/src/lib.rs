@@ -50,6 +50,7 @@ mod random;
 mod socket;
 pub mod syscall;
 mod task;
+mod trace;
 mod tty;
 mod usage;
 
@@ -65,5 +66,6 @@ pub use process::{ExitStatus, Pgid, Pid, Sid};
 pub use program::ProgramName;
 pub use pty::host::HostTerminal;
 pub use random::{OsRandom, Random};
+pub use trace::{StraceLine, StraceReader};
 pub use tty::window_size::WindowSize;
 pub use usage::Usage;

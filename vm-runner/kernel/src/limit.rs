@@ -133,7 +133,8 @@ impl Refusals {
             let refused = self.by_limit.get(*limit as usize)?;
             Some(refused.last.load(Ordering::Relaxed)).filter(|last| *last > 0)
         };
-        let candidates = Limit::ALL.into_iter().filter(|limit| limit.errno() == errno && *limit != Limit::PipeBytes);
+        let candidates =
+            Limit::ALL.into_iter().filter(|limit| limit.errno() == errno && *limit != Limit::PipeBytes);
         candidates.filter_map(|limit| Some((last(&limit)?, limit))).max().map(|(_, limit)| limit)
     }
 }

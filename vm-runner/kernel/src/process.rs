@@ -31,6 +31,7 @@ use crate::file::fd_table::FdTable;
 use crate::mutex::Mutex;
 use crate::poll::Readiness;
 use crate::task::OwnedTask;
+use crate::trace::log::Tracing;
 use crate::usage::Charge;
 use alarm::Alarm;
 use image::Image;
@@ -139,6 +140,8 @@ pub(crate) struct Process {
     pub(crate) started: Duration,
     /// Its CPU time.
     pub(crate) cpu: CpuTime,
+    /// Who traces it.
+    pub(crate) tracing: Tracing,
     /// How many of its waits are for somebody to type, without a time limit.
     at_terminal: AtomicU32,
     fds: Mutex<FdTable>,
@@ -167,13 +170,25 @@ pub(crate) struct ProcessParts {
     pub(crate) memory: Charge,
     pub(crate) started: Duration,
     pub(crate) cpu: CpuTime,
+    pub(crate) tracing: Tracing,
 }
 
 impl Process {
     /// A process that does not run yet.
     pub(crate) fn new(pid: Pid, parts: ProcessParts) -> Self {
-        let ProcessParts { fds, image, signals, credentials, umask, open_files, cwd, memory, started, cpu } =
-            parts;
+        let ProcessParts {
+            fds,
+            image,
+            signals,
+            credentials,
+            umask,
+            open_files,
+            cwd,
+            memory,
+            started,
+            cpu,
+            tracing,
+        } = parts;
         Self {
             pid,
             control: Control::default(),
@@ -182,6 +197,7 @@ impl Process {
             alarm: Alarm::default(),
             started,
             cpu,
+            tracing,
             at_terminal: AtomicU32::new(0),
             fds: Mutex::new(fds),
             image: Mutex::new(image),

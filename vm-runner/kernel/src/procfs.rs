@@ -16,6 +16,7 @@ use crate::file::Fd;
 use crate::kernel::KernelInner;
 use crate::process::{Pid, Process};
 use process::ProcessFile;
+pub(crate) use process::name_of;
 use system::SystemFile;
 
 /// A tree of what runs.

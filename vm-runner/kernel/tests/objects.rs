@@ -23,6 +23,7 @@ mod program;
 mod signal;
 mod socket;
 mod spawn;
+mod strace;
 mod stress;
 mod time;
 mod tty;

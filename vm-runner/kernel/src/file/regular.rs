@@ -1,4 +1,4 @@
-//! A regular file that is open: reads and writes go to its inode.
+//! A regular file that is open: reads go to its inode, writes through its location, so that watchers hear of them.
 
 use std::io::{IoSlice, IoSliceMut};
 
@@ -48,7 +48,7 @@ impl File for RegularFile {
         let mut done = 0;
         for buffer in buffers.iter().filter(|buffer| !buffer.is_empty()) {
             let at = offset.checked_add(done as u64).ok_or(Errno::EFBIG)?;
-            let count = match self.location.inode().write_at(at, buffer) {
+            let count = match self.location.write_at(at, buffer) {
                 Ok(count) => count,
                 Err(error) if done == 0 => return Err(error.errno()),
                 Err(_) => break,
@@ -62,16 +62,15 @@ impl File for RegularFile {
     }
 
     fn append(&self, buffers: &[IoSlice<'_>]) -> Result<(usize, u64), Errno> {
-        let inode = self.location.inode();
         let mut filled = buffers.iter().filter(|buffer| !buffer.is_empty());
         let (first, second) = (filled.next(), filled.next());
         let Some(first) = first else {
-            return Ok((0, inode.stat()?.size));
+            return Ok((0, self.location.inode().stat()?.size));
         };
         // One call, so that the pieces stay together.
         let appended = match second {
-            None => inode.append(first)?,
-            Some(_) => inode.append(&joined(buffers))?,
+            None => self.location.append(first)?,
+            Some(_) => self.location.append(&joined(buffers))?,
         };
         Ok((appended.written, appended.end))
     }

@@ -3,6 +3,7 @@
 //! `PWD` is how the child's C library learns its working directory, so it is always set. What else a program may count
 //! on is filled in where it is missing (wasm-abi.md 2.1.1 and 4).
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use vm_abi::Credentials;
@@ -14,6 +15,29 @@ pub(crate) const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbi
 
 /// An environment: entries `NAME=value`.
 pub(crate) type Environment = Vec<Vec<u8>>;
+
+/// The environment of a program that runs.
+pub(crate) struct Completed {
+    /// What was given, then what was filled in.
+    pub(crate) entries: Arc<[Vec<u8>]>,
+    /// How many entries were given.
+    given: usize,
+}
+
+impl Completed {
+    /// What was given, in its order, with the `PWD` that is right.
+    pub(crate) fn given(&self) -> &[Vec<u8>] {
+        self.entries.get(..self.given).unwrap_or_default()
+    }
+}
+
+impl Deref for Completed {
+    type Target = [Vec<u8>];
+
+    fn deref(&self) -> &[Vec<u8>] {
+        &self.entries
+    }
+}
 
 /// The value of a variable.
 pub(crate) fn value<'a>(environment: &'a [Vec<u8>], name: &[u8]) -> Option<&'a [u8]> {
@@ -27,9 +51,19 @@ pub(crate) fn complete(
     credentials: &Credentials,
     accounts: &Accounts,
     defaults: &[(Vec<u8>, Vec<u8>)],
-) -> Arc<[Vec<u8>]> {
-    environment.retain(|entry| name_of(entry).is_some_and(|name| name != b"PWD"));
-    environment.push(entry(b"PWD", cwd));
+) -> Completed {
+    let mut has_pwd = false;
+    environment.retain_mut(|given| match name_of(given) {
+        Some(b"PWD") => {
+            *given = entry(b"PWD", cwd);
+            !std::mem::replace(&mut has_pwd, true)
+        }
+        name => name.is_some(),
+    });
+    let given_entries = environment.len();
+    if !has_pwd {
+        environment.push(entry(b"PWD", cwd));
+    }
     let user = accounts.user(credentials.uid);
     let of_user = user.into_iter().flat_map(|user| {
         [
@@ -47,7 +81,7 @@ pub(crate) fn complete(
             environment.push(entry(name, text));
         }
     }
-    environment.into()
+    Completed { entries: environment.into(), given: given_entries }
 }
 
 fn name_of(entry: &[u8]) -> Option<&[u8]> {
@@ -89,6 +123,16 @@ mod tests {
             assert!(environment.iter().any(|entry| entry == expected), "{expected} in {environment:?}");
         }
         assert!(!environment.contains(&"noise".to_owned()));
+    }
+
+    #[test]
+    fn what_was_given_is_told_from_what_was_filled_in() {
+        let given = |given: &[&[u8]]| {
+            let given = given.iter().map(|entry| entry.to_vec()).collect();
+            complete(given, b"/work", &Credentials::root(), &Accounts::with_root(), &[]).given().to_vec()
+        };
+        assert_eq!(given(&[]), Vec::<Vec<u8>>::new());
+        assert_eq!(given(&[b"A=1", b"PWD=/", b"noise", b"B="]), [&b"A=1"[..], b"PWD=/work", b"B="]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::spawn::Draft;
 use crate::context::ProcessContext;
 use crate::file::Fd;
 use crate::program::ProgramName;
+use crate::trace::log::Tracing;
 
 /// A program to execute.
 #[derive(Clone, Debug)]
@@ -46,6 +47,7 @@ pub(crate) fn exec(ctx: &ProcessContext, request: ExecRequest) -> Result<Replace
         open_files: process.open_files_limit(),
         signals: process.signals(Clone::clone),
         share: process.cpu.share(),
+        tracing: Tracing::default(),
     };
     let caller = ctx.pid().as_caller();
     if let Some(path) = value(&envp, b"PWD").filter(|path| path.starts_with(b"/"))

@@ -17,6 +17,7 @@ impl KernelInner {
         self.leave_session(process.pid);
         let ended = self.table.end(process.pid, status);
         process.set_ended(status);
+        process.tracing.end(process, status, self.clock.realtime());
         for orphan in ended.orphaned {
             self.post_signal(&orphan, Signal::SIGHUP);
             self.post_signal(&orphan, Signal::SIGCONT);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::driver::Program;
 use crate::mutex::Mutex;
+use crate::process::environment::Completed;
 use crate::usage::Charge;
 
 /// A program with its arguments and environment, fixed from one exec to the next.
@@ -15,7 +16,7 @@ pub(crate) struct Image {
     /// Its arguments, its name first.
     pub(crate) argv: Arc<[Vec<u8>]>,
     /// Its environment, as `NAME=value`.
-    pub(crate) envp: Arc<[Vec<u8>]>,
+    pub(crate) envp: Completed,
     /// For the memory of both, as long as the process runs.
     pub(crate) charge: Mutex<Charge>,
 }

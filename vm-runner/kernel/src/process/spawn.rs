@@ -8,7 +8,7 @@ use std::sync::Arc;
 use vm_abi::{Credentials, Errno, Mode, OpenFlags, Signal, SignalSet};
 use vm_vfs::{Caller, Location};
 
-use super::environment::{Environment, complete};
+use super::environment::{Completed, Environment, complete};
 use super::image::{Image, args_bytes};
 use super::signal::SignalState;
 use super::table::{Parent, Placement};
@@ -24,6 +24,7 @@ use crate::mutex::Mutex;
 use crate::poll::{RunEnd, run_until_killed};
 use crate::program::{FoundProgram, ProgramName, Search};
 use crate::task;
+use crate::trace::log::Tracing;
 
 /// A child to make.
 #[derive(Clone, Debug)]
@@ -119,6 +120,7 @@ pub(crate) struct Draft {
     pub(crate) open_files: Rlimit,
     pub(crate) signals: SignalState,
     pub(crate) share: Arc<Share>,
+    pub(crate) tracing: Tracing,
 }
 
 /// Makes a child of the calling process.
@@ -173,6 +175,7 @@ impl Draft {
             open_files: parent.open_files_limit(),
             signals,
             share: parent.cpu.share(),
+            tracing: parent.tracing.for_child(),
         }
     }
 
@@ -234,7 +237,7 @@ impl KernelInner {
         envp: Environment,
         draft: &Draft,
         defaults: &[(Vec<u8>, Vec<u8>)],
-    ) -> Arc<[Vec<u8>]> {
+    ) -> Completed {
         complete(envp, &draft.cwd.path, &draft.credentials, &self.accounts, defaults)
     }
 
@@ -244,7 +247,7 @@ impl KernelInner {
         draft: &Draft,
         program: &ProgramName,
         argv: Vec<Vec<u8>>,
-        envp: Arc<[Vec<u8>]>,
+        envp: Completed,
         parent_envp: &[Vec<u8>],
         caller: Caller,
     ) -> Result<Arc<Image>, Errno> {
@@ -265,7 +268,7 @@ impl KernelInner {
         parent: Parent,
         placement: Placement,
     ) -> Result<Arc<Process>, Errno> {
-        let Draft { fds, cwd, credentials, umask, open_files, signals, share } = draft;
+        let Draft { fds, cwd, credentials, umask, open_files, signals, share, tracing } = draft;
         let charge = self.meters.processes.take_one()?;
         let parts = ProcessParts {
             fds,
@@ -278,6 +281,7 @@ impl KernelInner {
             memory: self.meters.memory.empty_charge(),
             started: self.clock.monotonic(),
             cpu: CpuTime::new(share),
+            tracing,
         };
         self.table.insert(parent, placement, charge, |pid| Process::new(pid, parts))
     }

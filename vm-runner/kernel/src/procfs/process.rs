@@ -99,7 +99,7 @@ impl ProcessFile {
 }
 
 /// What an open file is called: its path, or what it is.
-pub(super) fn name_of(kernel: &KernelInner, description: &FileDescription) -> Vec<u8> {
+pub(crate) fn name_of(kernel: &KernelInner, description: &FileDescription) -> Vec<u8> {
     let location = description.location();
     let anonymous = |kind: &str| format!("{kind}:[{}]", location.inode().ino()).into_bytes();
     if location.file_id().dev != kernel.anonymous.file_id().dev {

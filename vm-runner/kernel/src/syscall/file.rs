@@ -11,6 +11,8 @@ use super::{Blocking, DirRecord, Fd, FdFlags, FileKind, Flock, HeldLock, LockKin
 use crate::context::ProcessContext;
 use crate::file::Direction;
 use crate::file::directory::Directory;
+use crate::trace::show::{Data, Other, Path, Pieces};
+use crate::trace::{Call, traced};
 
 /// Reads the next bytes, waiting for the first; 0 at the end.
 ///
@@ -25,7 +27,12 @@ pub async fn read(ctx: &ProcessContext, fd: Fd, buffer: &mut [u8]) -> Result<usi
 /// # Errors
 /// As [`read`].
 pub async fn readv(ctx: &ProcessContext, fd: Fd, buffers: &mut [IoSliceMut<'_>]) -> Result<usize, Errno> {
-    ctx.description(fd)?.read(ctx, buffers).await
+    let call = Call::begin(ctx, "read", |call| call.argument(&fd));
+    let result = async { ctx.description(fd)?.read(ctx, buffers).await }.await;
+    if let Some(call) = call {
+        call.end_filled(&result, buffers);
+    }
+    result
 }
 
 /// Writes all bytes, waiting for room.
@@ -42,11 +49,13 @@ pub async fn write(ctx: &ProcessContext, fd: Fd, bytes: &[u8]) -> Result<usize, 
 /// # Errors
 /// As [`write`].
 pub async fn writev(ctx: &ProcessContext, fd: Fd, buffers: &[IoSlice<'_>]) -> Result<usize, Errno> {
-    let result = ctx.description(fd)?.write(ctx, buffers).await;
-    if result == Err(Errno::EPIPE) {
-        ctx.broken_pipe().await;
-    }
-    result
+    traced!(ctx, "write", [fd, Pieces(buffers)], async {
+        let result = ctx.description(fd)?.write(ctx, buffers).await;
+        if result == Err(Errno::EPIPE) {
+            ctx.broken_pipe().await;
+        }
+        result
+    })
 }
 
 /// Reads at an offset.
@@ -54,7 +63,14 @@ pub async fn writev(ctx: &ProcessContext, fd: Fd, buffers: &[IoSlice<'_>]) -> Re
 /// # Errors
 /// `EBADF`, `EISDIR`, `ESPIPE`.
 pub fn pread(ctx: &ProcessContext, fd: Fd, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
-    ctx.description(fd)?.read_at(offset, &mut [IoSliceMut::new(buffer)])
+    let call = Call::begin(ctx, "pread64", |call| call.argument(&fd));
+    let buffers = &mut [IoSliceMut::new(buffer)];
+    let result = ctx.description(fd).and_then(|description| description.read_at(offset, buffers));
+    if let Some(mut call) = call {
+        call.argument(&offset);
+        call.end_filled(&result, buffers);
+    }
+    result
 }
 
 /// Writes at an offset.
@@ -62,7 +78,9 @@ pub fn pread(ctx: &ProcessContext, fd: Fd, buffer: &mut [u8], offset: u64) -> Re
 /// # Errors
 /// `EBADF`, `ESPIPE`, `ENOSPC`, `EFBIG`.
 pub fn pwrite(ctx: &ProcessContext, fd: Fd, bytes: &[u8], offset: u64) -> Result<usize, Errno> {
-    ctx.description(fd)?.write_at(offset, &[IoSlice::new(bytes)])
+    traced!(ctx, "pwrite64", [fd, Data(bytes), offset], {
+        ctx.description(fd)?.write_at(offset, &[IoSlice::new(bytes)])
+    })
 }
 
 /// Moves the offset; tells the new one.
@@ -70,7 +88,7 @@ pub fn pwrite(ctx: &ProcessContext, fd: Fd, bytes: &[u8], offset: u64) -> Result
 /// # Errors
 /// `EBADF`, `ESPIPE`, `EINVAL`, `ENXIO`.
 pub fn seek(ctx: &ProcessContext, fd: Fd, distance: i64, whence: Whence) -> Result<u64, Errno> {
-    ctx.description(fd)?.seek(distance, whence)
+    traced!(ctx, "lseek", [fd, distance, whence], { ctx.description(fd)?.seek(distance, whence) })
 }
 
 /// Tells the offset.
@@ -86,9 +104,11 @@ pub fn tell(ctx: &ProcessContext, fd: Fd) -> Result<u64, Errno> {
 /// # Errors
 /// `EBADF`.
 pub fn close(ctx: &ProcessContext, fd: Fd) -> Result<(), Errno> {
-    let entry = ctx.process().with_fds(|fds| fds.remove(fd))?;
-    ctx.close_entry(entry);
-    Ok(())
+    traced!(ctx, "close", [fd], {
+        let entry = ctx.process().with_fds(|fds| fds.remove(fd))?;
+        ctx.close_entry(entry);
+        Ok(())
+    })
 }
 
 /// Closes all fds from one on.
@@ -114,13 +134,15 @@ pub fn dup_min(ctx: &ProcessContext, fd: Fd, min: Fd) -> Result<Fd, Errno> {
 }
 
 fn dup_at_least(ctx: &ProcessContext, fd: Fd, min: u32) -> Result<Fd, Errno> {
-    let limit = ctx.process().fd_limit();
-    ctx.process().with_fds(|fds| {
-        let description = Arc::clone(fds.get(fd)?);
-        if min > 0 && min >= limit {
-            return Err(Errno::EINVAL);
-        }
-        fds.insert(description, FdFlags::empty(), min, limit)
+    traced!(ctx, "fcntl", [fd, Other(&"F_DUPFD"), min], {
+        let limit = ctx.process().fd_limit();
+        ctx.process().with_fds(|fds| {
+            let description = Arc::clone(fds.get(fd)?);
+            if min > 0 && min >= limit {
+                return Err(Errno::EINVAL);
+            }
+            fds.insert(description, FdFlags::empty(), min, limit)
+        })
     })
 }
 
@@ -129,16 +151,18 @@ fn dup_at_least(ctx: &ProcessContext, fd: Fd, min: u32) -> Result<Fd, Errno> {
 /// # Errors
 /// `EBADF` if `source` is not open or `target` is at or above the limit.
 pub fn dup2(ctx: &ProcessContext, source: Fd, target: Fd) -> Result<(), Errno> {
-    let limit = ctx.process().fd_limit();
-    let closed = ctx.process().with_fds(|fds| {
-        let description = Arc::clone(fds.get(source)?);
-        if source == target {
-            return Ok(None);
-        }
-        fds.insert_at(target, description, FdFlags::empty(), limit)
-    })?;
-    closed.into_iter().for_each(|entry| ctx.close_entry(entry));
-    Ok(())
+    traced!(ctx, "dup2", [source, target], {
+        let limit = ctx.process().fd_limit();
+        let closed = ctx.process().with_fds(|fds| {
+            let description = Arc::clone(fds.get(source)?);
+            if source == target {
+                return Ok(None);
+            }
+            fds.insert_at(target, description, FdFlags::empty(), limit)
+        })?;
+        closed.into_iter().for_each(|entry| ctx.close_entry(entry));
+        Ok(())
+    })
 }
 
 /// Moves an fd to another number, closing what that was.
@@ -163,7 +187,9 @@ pub fn fd_flags(ctx: &ProcessContext, fd: Fd) -> Result<FdFlags, Errno> {
 /// # Errors
 /// `EBADF`.
 pub fn set_fd_flags(ctx: &ProcessContext, fd: Fd, flags: FdFlags) -> Result<(), Errno> {
-    ctx.process().with_fds(|fds| fds.entry_mut(fd).map(|entry| entry.flags = flags))
+    traced!(ctx, "fcntl", [fd, Other(&"F_SETFD"), flags.bits()], {
+        ctx.process().with_fds(|fds| fds.entry_mut(fd).map(|entry| entry.flags = flags))
+    })
 }
 
 /// How a file was opened (`READ`, `WRITE`), and its status flags (`APPEND`, `NONBLOCK`, `SYNC`, `DSYNC`).
@@ -179,8 +205,10 @@ pub fn status_flags(ctx: &ProcessContext, fd: Fd) -> Result<OpenFlags, Errno> {
 /// # Errors
 /// `EBADF`.
 pub fn set_status_flags(ctx: &ProcessContext, fd: Fd, flags: OpenFlags) -> Result<(), Errno> {
-    ctx.description(fd)?.set_status(flags);
-    Ok(())
+    traced!(ctx, "fcntl", [fd, Other(&"F_SETFL"), flags], {
+        ctx.description(fd)?.set_status(flags);
+        Ok(())
+    })
 }
 
 /// The facts about a file.
@@ -188,7 +216,7 @@ pub fn set_status_flags(ctx: &ProcessContext, fd: Fd, flags: OpenFlags) -> Resul
 /// # Errors
 /// `EBADF`.
 pub fn stat(ctx: &ProcessContext, fd: Fd) -> Result<Stat, Errno> {
-    Ok(ctx.description(fd)?.location().stat()?)
+    traced!(ctx, "fstat", [fd], { Ok(ctx.description(fd)?.location().stat()?) })
 }
 
 /// What an open file is.
@@ -212,15 +240,17 @@ pub fn is_terminal(ctx: &ProcessContext, fd: Fd) -> Result<bool, Errno> {
 /// # Errors
 /// `EBADF`, `EINVAL` for pipes, sockets and terminals, what the medium answers.
 pub fn sync(ctx: &ProcessContext, fd: Fd, scope: SyncScope) -> Result<(), Errno> {
-    let description = ctx.description(fd)?;
-    match description.file().kind() {
-        FileKind::Regular | FileKind::Directory => Ok(description.location().inode().sync(scope)?),
-        FileKind::Pipe
-        | FileKind::Terminal
-        | FileKind::CharDevice
-        | FileKind::StreamSocket
-        | FileKind::DatagramSocket => Err(Errno::EINVAL),
-    }
+    traced!(ctx, "fsync", [fd, Other(&scope)], {
+        let description = ctx.description(fd)?;
+        match description.file().kind() {
+            FileKind::Regular | FileKind::Directory => Ok(description.location().inode().sync(scope)?),
+            FileKind::Pipe
+            | FileKind::Terminal
+            | FileKind::CharDevice
+            | FileKind::StreamSocket
+            | FileKind::DatagramSocket => Err(Errno::EINVAL),
+        }
+    })
 }
 
 /// Sets the size.
@@ -228,9 +258,11 @@ pub fn sync(ctx: &ProcessContext, fd: Fd, scope: SyncScope) -> Result<(), Errno>
 /// # Errors
 /// `EINVAL` unless it is a regular file open for writing, `EFBIG`, `ENOSPC`.
 pub fn truncate(ctx: &ProcessContext, fd: Fd, size: u64) -> Result<(), Errno> {
-    let description = ctx.description(fd)?;
-    description.check_open_for(Direction::Write).map_err(|_| Errno::EINVAL)?;
-    Ok(description.location().set_size(size)?)
+    traced!(ctx, "ftruncate", [fd, size], {
+        let description = ctx.description(fd)?;
+        description.check_open_for(Direction::Write).map_err(|_| Errno::EINVAL)?;
+        Ok(description.location().set_size(size)?)
+    })
 }
 
 /// Reserves space for a range, or gives it back.
@@ -238,18 +270,20 @@ pub fn truncate(ctx: &ProcessContext, fd: Fd, size: u64) -> Result<(), Errno> {
 /// # Errors
 /// `EBADF` unless open for writing, `ESPIPE`, `ENODEV`, `EINVAL`, `ENOSPC`, `EFBIG`, `ENOTSUP`.
 pub fn allocate(ctx: &ProcessContext, fd: Fd, offset: u64, len: u64, how: Allocation) -> Result<(), Errno> {
-    let description = ctx.description(fd)?;
-    description.check_open_for(Direction::Write)?;
-    match description.file().kind() {
-        _ if len == 0 => Err(Errno::EINVAL),
-        FileKind::Regular => Ok(description.location().inode().allocate(offset, len, how)?),
-        FileKind::Pipe => Err(Errno::ESPIPE),
-        FileKind::Directory
-        | FileKind::Terminal
-        | FileKind::CharDevice
-        | FileKind::StreamSocket
-        | FileKind::DatagramSocket => Err(Errno::ENODEV),
-    }
+    traced!(ctx, "fallocate", [fd, Other(&how), offset, len], {
+        let description = ctx.description(fd)?;
+        description.check_open_for(Direction::Write)?;
+        match description.file().kind() {
+            _ if len == 0 => Err(Errno::EINVAL),
+            FileKind::Regular => Ok(description.location().allocate(offset, len, how)?),
+            FileKind::Pipe => Err(Errno::ESPIPE),
+            FileKind::Directory
+            | FileKind::Terminal
+            | FileKind::CharDevice
+            | FileKind::StreamSocket
+            | FileKind::DatagramSocket => Err(Errno::ENODEV),
+        }
+    })
 }
 
 /// Changes the permission bits.
@@ -257,8 +291,10 @@ pub fn allocate(ctx: &ProcessContext, fd: Fd, offset: u64, len: u64, how: Alloca
 /// # Errors
 /// `EBADF`, `EPERM`, `EROFS`.
 pub fn chmod(ctx: &ProcessContext, fd: Fd, mode: Mode) -> Result<(), Errno> {
-    let credentials = ctx.process().credentials();
-    Ok(ctx.description(fd)?.location().change_mode(&credentials, mode)?)
+    traced!(ctx, "fchmod", [fd, mode], {
+        let credentials = ctx.process().credentials();
+        Ok(ctx.description(fd)?.location().change_mode(&credentials, mode)?)
+    })
 }
 
 /// Changes owner and group; `None` leaves one as it is.
@@ -266,8 +302,10 @@ pub fn chmod(ctx: &ProcessContext, fd: Fd, mode: Mode) -> Result<(), Errno> {
 /// # Errors
 /// `EBADF`, `EPERM`, `EROFS`.
 pub fn chown(ctx: &ProcessContext, fd: Fd, uid: Option<Uid>, gid: Option<Gid>) -> Result<(), Errno> {
-    let credentials = ctx.process().credentials();
-    Ok(ctx.description(fd)?.location().change_owner(&credentials, uid, gid)?)
+    traced!(ctx, "fchown", [fd, Other(&uid), Other(&gid)], {
+        let credentials = ctx.process().credentials();
+        Ok(ctx.description(fd)?.location().change_owner(&credentials, uid, gid)?)
+    })
 }
 
 /// Sets the times; `None` leaves one as it is.
@@ -280,8 +318,10 @@ pub fn set_times(
     atime: Option<SetTime>,
     mtime: Option<SetTime>,
 ) -> Result<(), Errno> {
-    let credentials = ctx.process().credentials();
-    Ok(ctx.description(fd)?.location().set_times(&credentials, atime, mtime)?)
+    traced!(ctx, "futimens", [fd, Other(&atime), Other(&mtime)], {
+        let credentials = ctx.process().credentials();
+        Ok(ctx.description(fd)?.location().set_times(&credentials, atime, mtime)?)
+    })
 }
 
 /// Space and inodes of the file system.
@@ -289,7 +329,7 @@ pub fn set_times(
 /// # Errors
 /// `EBADF`, `ENOSYS`.
 pub fn statfs(ctx: &ProcessContext, fd: Fd) -> Result<StatFs, Errno> {
-    Ok(ctx.description(fd)?.location().statfs()?)
+    traced!(ctx, "fstatfs", [fd], { Ok(ctx.description(fd)?.location().statfs()?) })
 }
 
 /// Gives the entries of a directory from a cookie on to the sink, until it breaks. Cookie 0 is the start and lists
@@ -303,14 +343,16 @@ pub fn read_dir(
     cookie: u64,
     sink: &mut dyn FnMut(DirRecord<'_>) -> ControlFlow<()>,
 ) -> Result<(), Errno> {
-    let description = ctx.description(fd)?;
-    description.check_open_for(Direction::Read)?;
-    let directory = description.file().downcast::<Directory>().ok_or(Errno::ENOTDIR)?;
-    let location = description.location();
-    let credentials = ctx.process().credentials();
-    let above = ctx.walk(location, &credentials, |walk| walk.resolve(b".."));
-    let parent_ino = above.map_or_else(|_| location.inode().ino(), |above| above.inode().ino());
-    directory.read(ctx.pid().as_caller(), parent_ino, cookie, sink)
+    traced!(ctx, "getdents64", [fd, cookie], {
+        let description = ctx.description(fd)?;
+        description.check_open_for(Direction::Read)?;
+        let directory = description.file().downcast::<Directory>().ok_or(Errno::ENOTDIR)?;
+        let location = description.location();
+        let credentials = ctx.process().credentials();
+        let above = ctx.walk(location, &credentials, |walk| walk.resolve(b".."));
+        let parent_ino = above.map_or_else(|_| location.inode().ino(), |above| above.inode().ino());
+        directory.read(ctx.pid().as_caller(), parent_ino, cookie, sink)
+    })
 }
 
 /// Locks or unlocks a whole file for all duplicates of an fd.
@@ -318,8 +360,10 @@ pub fn read_dir(
 /// # Errors
 /// `EBADF`, `EAGAIN` (may not wait), `EINTR`, `ENOLCK`.
 pub async fn flock(ctx: &ProcessContext, fd: Fd, operation: Flock, blocking: Blocking) -> Result<(), Errno> {
-    let description = ctx.description(fd)?;
-    ctx.kernel().locks.flock(ctx, &description, operation, blocking).await
+    traced!(ctx, "flock", [fd, Other(&operation), Other(&blocking)], async {
+        let description = ctx.description(fd)?;
+        ctx.kernel().locks.flock(ctx, &description, operation, blocking).await
+    })
 }
 
 /// The lock that would keep the process from locking a range so.
@@ -332,8 +376,10 @@ pub fn conflicting_lock(
     kind: LockKind,
     range: LockRange,
 ) -> Result<Option<HeldLock>, Errno> {
-    let file = ctx.description(fd)?.location().file_id();
-    Ok(ctx.kernel().locks.conflict(file, ctx.pid(), kind, range))
+    traced!(ctx, "fcntl", [fd, Other(&"F_GETLK"), Other(&kind), Other(&range)], {
+        let file = ctx.description(fd)?.location().file_id();
+        Ok(ctx.kernel().locks.conflict(file, ctx.pid(), kind, range))
+    })
 }
 
 /// Locks a range of a file for the process.
@@ -348,13 +394,15 @@ pub async fn lock_range(
     range: LockRange,
     blocking: Blocking,
 ) -> Result<(), Errno> {
-    let description = ctx.description(fd)?;
-    description.check_open_for(match kind {
-        LockKind::Read => Direction::Read,
-        LockKind::Write => Direction::Write,
-    })?;
-    let file = description.location().file_id();
-    ctx.kernel().locks.lock_record(ctx, file, kind, range, blocking).await
+    traced!(ctx, "fcntl", [fd, Other(&"F_SETLK"), Other(&kind), Other(&range), Other(&blocking)], async {
+        let description = ctx.description(fd)?;
+        description.check_open_for(match kind {
+            LockKind::Read => Direction::Read,
+            LockKind::Write => Direction::Write,
+        })?;
+        let file = description.location().file_id();
+        ctx.kernel().locks.lock_record(ctx, file, kind, range, blocking).await
+    })
 }
 
 /// Unlocks a range of a file.
@@ -362,8 +410,10 @@ pub async fn lock_range(
 /// # Errors
 /// `EBADF`, `ENOLCK`.
 pub fn unlock_range(ctx: &ProcessContext, fd: Fd, range: LockRange) -> Result<(), Errno> {
-    let file = ctx.description(fd)?.location().file_id();
-    ctx.kernel().locks.unlock_record(file, ctx.pid(), range)
+    traced!(ctx, "fcntl", [fd, Other(&"F_SETLK"), Other(&"F_UNLCK"), Other(&range)], {
+        let file = ctx.description(fd)?.location().file_id();
+        ctx.kernel().locks.unlock_record(file, ctx.pid(), range)
+    })
 }
 
 /// The value of an extended attribute.
@@ -371,7 +421,9 @@ pub fn unlock_range(ctx: &ProcessContext, fd: Fd, range: LockRange) -> Result<()
 /// # Errors
 /// `EBADF`, `ENODATA`, `ENOTSUP`.
 pub fn get_xattr(ctx: &ProcessContext, fd: Fd, name: &[u8]) -> Result<Vec<u8>, Errno> {
-    Ok(ctx.description(fd)?.location().get_xattr(&ctx.process().credentials(), name)?)
+    traced!(ctx, "fgetxattr", [fd, Path(name)], {
+        Ok(ctx.description(fd)?.location().get_xattr(&ctx.process().credentials(), name)?)
+    })
 }
 
 /// The names of all extended attributes.
@@ -379,7 +431,9 @@ pub fn get_xattr(ctx: &ProcessContext, fd: Fd, name: &[u8]) -> Result<Vec<u8>, E
 /// # Errors
 /// `EBADF`, `ENOTSUP`.
 pub fn list_xattr(ctx: &ProcessContext, fd: Fd) -> Result<Vec<Vec<u8>>, Errno> {
-    Ok(ctx.description(fd)?.location().list_xattr(&ctx.process().credentials())?)
+    traced!(ctx, "flistxattr", [fd], {
+        Ok(ctx.description(fd)?.location().list_xattr(&ctx.process().credentials())?)
+    })
 }
 
 /// Sets an extended attribute.
@@ -393,7 +447,9 @@ pub fn set_xattr(
     value: &[u8],
     how: XattrSet,
 ) -> Result<(), Errno> {
-    Ok(ctx.description(fd)?.location().set_xattr(&ctx.process().credentials(), name, value, how)?)
+    traced!(ctx, "fsetxattr", [fd, Path(name), Data(value)], {
+        Ok(ctx.description(fd)?.location().set_xattr(&ctx.process().credentials(), name, value, how)?)
+    })
 }
 
 /// Removes an extended attribute.
@@ -401,5 +457,7 @@ pub fn set_xattr(
 /// # Errors
 /// `EBADF`, `ENODATA`, `ENOTSUP`, `EROFS`.
 pub fn remove_xattr(ctx: &ProcessContext, fd: Fd, name: &[u8]) -> Result<(), Errno> {
-    Ok(ctx.description(fd)?.location().remove_xattr(&ctx.process().credentials(), name)?)
+    traced!(ctx, "fremovexattr", [fd, Path(name)], {
+        Ok(ctx.description(fd)?.location().remove_xattr(&ctx.process().credentials(), name)?)
+    })
 }

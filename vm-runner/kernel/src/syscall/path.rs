@@ -8,6 +8,8 @@ use vm_vfs::{Follow, Location, NodeKind, RenameFlags, SetTime, StatFs, WalkConte
 use super::{Fd, FdFlags};
 use crate::context::ProcessContext;
 use crate::file::open;
+use crate::trace::show::{Data, Other, Path};
+use crate::trace::traced;
 
 /// Where a relative path starts. Absolute paths start at the root, whatever this says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,23 +70,25 @@ pub async fn open(
     flags: OpenFlags,
     mode: Mode,
 ) -> Result<Fd, Errno> {
-    let from = paths(ctx, dir, path)?;
-    let mode = mode.without(ctx.process().umask());
-    let cwd = ctx.process().cwd();
-    let opener = open::Opener {
-        ctx,
-        credentials: &from.credentials,
-        start: &from.start,
-        start_path: match dir {
-            DirFd::Cwd => Some(&cwd.path),
-            DirFd::Root => Some(b"/"),
-            DirFd::Fd(_) => None,
-        },
-    };
-    let description = open::open(opener, path, flags, mode).await?;
-    let fd_flags = if flags.contains(OpenFlags::CLOEXEC) { FdFlags::CLOEXEC } else { FdFlags::empty() };
-    let limit = ctx.process().fd_limit();
-    ctx.process().with_fds(|fds| fds.insert(description, fd_flags, 0, limit))
+    traced!(ctx, "openat", [dir, Path(path), flags, mode], async {
+        let from = paths(ctx, dir, path)?;
+        let mode = mode.without(ctx.process().umask());
+        let cwd = ctx.process().cwd();
+        let opener = open::Opener {
+            ctx,
+            credentials: &from.credentials,
+            start: &from.start,
+            start_path: match dir {
+                DirFd::Cwd => Some(&cwd.path),
+                DirFd::Root => Some(b"/"),
+                DirFd::Fd(_) => None,
+            },
+        };
+        let description = open::open(opener, path, flags, mode).await?;
+        let fd_flags = if flags.contains(OpenFlags::CLOEXEC) { FdFlags::CLOEXEC } else { FdFlags::empty() };
+        let limit = ctx.process().fd_limit();
+        ctx.process().with_fds(|fds| fds.insert(description, fd_flags, 0, limit))
+    })
 }
 
 /// The facts about a file.
@@ -92,7 +96,9 @@ pub async fn open(
 /// # Errors
 /// Those of the walk.
 pub fn stat(ctx: &ProcessContext, dir: DirFd, path: &[u8], follow: Follow) -> Result<Stat, Errno> {
-    paths(ctx, dir, path)?.walk(|walk| walk.stat(path, follow))
+    traced!(ctx, "fstatat", [dir, Path(path), Other(&follow)], {
+        paths(ctx, dir, path)?.walk(|walk| walk.stat(path, follow))
+    })
 }
 
 /// Makes a directory with this mode, less the umask.
@@ -100,8 +106,10 @@ pub fn stat(ctx: &ProcessContext, dir: DirFd, path: &[u8], follow: Follow) -> Re
 /// # Errors
 /// `EEXIST`, `ENOENT`, `EROFS`, `EACCES`, `ENOSPC`.
 pub fn mkdir(ctx: &ProcessContext, dir: DirFd, path: &[u8], mode: Mode) -> Result<(), Errno> {
-    let mode = mode.without(ctx.process().umask());
-    paths(ctx, dir, path)?.walk(|walk| walk.mkdir(path, mode)).map(drop)
+    traced!(ctx, "mkdirat", [dir, Path(path), mode], {
+        let mode = mode.without(ctx.process().umask());
+        paths(ctx, dir, path)?.walk(|walk| walk.mkdir(path, mode)).map(drop)
+    })
 }
 
 /// Removes an empty directory.
@@ -109,7 +117,7 @@ pub fn mkdir(ctx: &ProcessContext, dir: DirFd, path: &[u8], mode: Mode) -> Resul
 /// # Errors
 /// `ENOENT`, `ENOTDIR`, `ENOTEMPTY`, `EBUSY`, `EROFS`, `EACCES`, `EPERM`, `EINVAL`.
 pub fn rmdir(ctx: &ProcessContext, dir: DirFd, path: &[u8]) -> Result<(), Errno> {
-    paths(ctx, dir, path)?.walk(|walk| walk.rmdir(path))
+    traced!(ctx, "rmdir", [dir, Path(path)], { paths(ctx, dir, path)?.walk(|walk| walk.rmdir(path)) })
 }
 
 /// Removes a name of something that is no directory.
@@ -117,7 +125,7 @@ pub fn rmdir(ctx: &ProcessContext, dir: DirFd, path: &[u8]) -> Result<(), Errno>
 /// # Errors
 /// `ENOENT`, `EISDIR`, `EBUSY`, `EROFS`, `EACCES`, `EPERM`.
 pub fn unlink(ctx: &ProcessContext, dir: DirFd, path: &[u8]) -> Result<(), Errno> {
-    paths(ctx, dir, path)?.walk(|walk| walk.unlink(path))
+    traced!(ctx, "unlinkat", [dir, Path(path)], { paths(ctx, dir, path)?.walk(|walk| walk.unlink(path)) })
 }
 
 /// Moves an entry, replacing what is at the new path.
@@ -132,8 +140,10 @@ pub fn rename(
     new_path: &[u8],
     flags: RenameFlags,
 ) -> Result<(), Errno> {
-    let new_start = paths(ctx, new_dir, new_path)?.start;
-    paths(ctx, dir, path)?.walk(|walk| walk.rename(path, &walk.starting_at(&new_start), new_path, flags))
+    traced!(ctx, "renameat", [dir, Path(path), new_dir, Path(new_path), flags.bits()], {
+        let new_start = paths(ctx, new_dir, new_path)?.start;
+        paths(ctx, dir, path)?.walk(|walk| walk.rename(path, &walk.starting_at(&new_start), new_path, flags))
+    })
 }
 
 /// Gives a file one more name.
@@ -148,8 +158,10 @@ pub fn link(
     new_dir: DirFd,
     new_path: &[u8],
 ) -> Result<(), Errno> {
-    let file = paths(ctx, dir, path)?.walk(|walk| walk.resolve_with(path, follow))?;
-    link_location(ctx, &file, new_dir, new_path)
+    traced!(ctx, "linkat", [dir, Path(path), new_dir, Path(new_path)], {
+        let file = paths(ctx, dir, path)?.walk(|walk| walk.resolve_with(path, follow))?;
+        link_location(ctx, &file, new_dir, new_path)
+    })
 }
 
 /// Gives an open file one more name, or an unnamed one its first.
@@ -157,8 +169,10 @@ pub fn link(
 /// # Errors
 /// As [`link`]; `EBADF`.
 pub fn link_fd(ctx: &ProcessContext, fd: Fd, new_dir: DirFd, new_path: &[u8]) -> Result<(), Errno> {
-    let description = ctx.description(fd)?;
-    link_location(ctx, description.location(), new_dir, new_path)
+    traced!(ctx, "linkat", [fd, new_dir, Path(new_path)], {
+        let description = ctx.description(fd)?;
+        link_location(ctx, description.location(), new_dir, new_path)
+    })
 }
 
 fn link_location(
@@ -175,7 +189,9 @@ fn link_location(
 /// # Errors
 /// `EEXIST`, `ENOENT`, `ENAMETOOLONG`, `EROFS`, `EACCES`, `ENOSPC`.
 pub fn symlink(ctx: &ProcessContext, target: &[u8], dir: DirFd, path: &[u8]) -> Result<(), Errno> {
-    paths(ctx, dir, path)?.walk(|walk| walk.symlink(target, path)).map(drop)
+    traced!(ctx, "symlinkat", [Path(target), dir, Path(path)], {
+        paths(ctx, dir, path)?.walk(|walk| walk.symlink(target, path)).map(drop)
+    })
 }
 
 /// Where a symbolic link points.
@@ -183,7 +199,9 @@ pub fn symlink(ctx: &ProcessContext, target: &[u8], dir: DirFd, path: &[u8]) -> 
 /// # Errors
 /// `EINVAL` if it is none.
 pub fn read_link(ctx: &ProcessContext, dir: DirFd, path: &[u8]) -> Result<Vec<u8>, Errno> {
-    paths(ctx, dir, path)?.walk(|walk| walk.read_link(path))
+    traced!(ctx, "readlinkat", [dir, Path(path)], {
+        paths(ctx, dir, path)?.walk(|walk| walk.read_link(path))
+    })
 }
 
 /// Changes the permission bits.
@@ -191,7 +209,9 @@ pub fn read_link(ctx: &ProcessContext, dir: DirFd, path: &[u8]) -> Result<Vec<u8
 /// # Errors
 /// `EPERM`, `EROFS`, `ENOTSUP` for a link itself.
 pub fn chmod(ctx: &ProcessContext, dir: DirFd, path: &[u8], mode: Mode, follow: Follow) -> Result<(), Errno> {
-    paths(ctx, dir, path)?.walk(|walk| walk.chmod(path, mode, follow))
+    traced!(ctx, "fchmodat", [dir, Path(path), mode], {
+        paths(ctx, dir, path)?.walk(|walk| walk.chmod(path, mode, follow))
+    })
 }
 
 /// Changes owner and group; `None` leaves one as it is.
@@ -206,7 +226,9 @@ pub fn chown(
     gid: Option<Gid>,
     follow: Follow,
 ) -> Result<(), Errno> {
-    paths(ctx, dir, path)?.walk(|walk| walk.chown(path, uid, gid, follow))
+    traced!(ctx, "fchownat", [dir, Path(path), Other(&uid), Other(&gid)], {
+        paths(ctx, dir, path)?.walk(|walk| walk.chown(path, uid, gid, follow))
+    })
 }
 
 /// Sets the times; `None` leaves one as it is.
@@ -221,7 +243,9 @@ pub fn set_times(
     mtime: Option<SetTime>,
     follow: Follow,
 ) -> Result<(), Errno> {
-    paths(ctx, dir, path)?.walk(|walk| walk.set_times(path, atime, mtime, follow))
+    traced!(ctx, "utimensat", [dir, Path(path), Other(&atime), Other(&mtime)], {
+        paths(ctx, dir, path)?.walk(|walk| walk.set_times(path, atime, mtime, follow))
+    })
 }
 
 /// Fails unless the process may access a file so; empty `wanted` asks whether it exists.
@@ -236,12 +260,14 @@ pub fn access(
     ids: AccessIds,
     follow: Follow,
 ) -> Result<(), Errno> {
-    let mut from = paths(ctx, dir, path)?;
-    match ids {
-        AccessIds::Effective => {}
-        AccessIds::Real => from.credentials = Arc::new(from.credentials.with_real_ids()),
-    }
-    from.walk(|walk| walk.access(path, wanted, follow))
+    traced!(ctx, "faccessat", [dir, Path(path), Other(&wanted)], {
+        let mut from = paths(ctx, dir, path)?;
+        match ids {
+            AccessIds::Effective => {}
+            AccessIds::Real => from.credentials = Arc::new(from.credentials.with_real_ids()),
+        }
+        from.walk(|walk| walk.access(path, wanted, follow))
+    })
 }
 
 /// Makes a file, named pipe, socket or device node with this mode, less the umask.
@@ -255,8 +281,10 @@ pub fn mknod(
     kind: NodeKind<'_>,
     mode: Mode,
 ) -> Result<(), Errno> {
-    let mode = mode.without(ctx.process().umask());
-    paths(ctx, dir, path)?.walk(|walk| walk.mknod(path, kind, mode)).map(drop)
+    traced!(ctx, "mknodat", [dir, Path(path), Other(&kind), mode], {
+        let mode = mode.without(ctx.process().umask());
+        paths(ctx, dir, path)?.walk(|walk| walk.mknod(path, kind, mode)).map(drop)
+    })
 }
 
 /// Space and inodes of the file system that holds a file.
@@ -264,7 +292,7 @@ pub fn mknod(
 /// # Errors
 /// `ENOSYS`, those of the walk.
 pub fn statfs(ctx: &ProcessContext, dir: DirFd, path: &[u8]) -> Result<StatFs, Errno> {
-    paths(ctx, dir, path)?.walk(|walk| walk.statfs(path))
+    traced!(ctx, "statfs", [dir, Path(path)], { paths(ctx, dir, path)?.walk(|walk| walk.statfs(path)) })
 }
 
 /// Sets the size of a file.
@@ -272,7 +300,9 @@ pub fn statfs(ctx: &ProcessContext, dir: DirFd, path: &[u8]) -> Result<StatFs, E
 /// # Errors
 /// `EISDIR`, `EINVAL`, `EACCES`, `EROFS`, `EFBIG`, `ENOSPC`.
 pub fn truncate(ctx: &ProcessContext, dir: DirFd, path: &[u8], size: u64) -> Result<(), Errno> {
-    paths(ctx, dir, path)?.walk(|walk| walk.truncate(path, size))
+    traced!(ctx, "truncate", [dir, Path(path), size], {
+        paths(ctx, dir, path)?.walk(|walk| walk.truncate(path, size))
+    })
 }
 
 /// The absolute path of a directory, free of links; `ENOENT` if it was removed.
@@ -280,7 +310,9 @@ pub fn truncate(ctx: &ProcessContext, dir: DirFd, path: &[u8], size: u64) -> Res
 /// # Errors
 /// Those of the walk.
 pub fn canonicalize(ctx: &ProcessContext, dir: DirFd, path: &[u8]) -> Result<Vec<u8>, Errno> {
-    paths(ctx, dir, path)?.walk(|walk| walk.canonicalize(path)).map(|path| path.as_bytes().to_vec())
+    traced!(ctx, "realpath", [dir, Path(path)], {
+        paths(ctx, dir, path)?.walk(|walk| walk.canonicalize(path)).map(|path| path.as_bytes().to_vec())
+    })
 }
 
 /// Makes another directory the working directory.
@@ -288,11 +320,13 @@ pub fn canonicalize(ctx: &ProcessContext, dir: DirFd, path: &[u8]) -> Result<Vec
 /// # Errors
 /// `ENOENT`, `ENOTDIR`, `EACCES`.
 pub fn change_dir(ctx: &ProcessContext, path: &[u8]) -> Result<(), Errno> {
-    let process = ctx.process();
-    let caller = process.pid.as_caller();
-    let cwd = ctx.kernel().find_directory(&process.cwd(), &process.credentials(), caller, path)?;
-    process.set_cwd(cwd);
-    Ok(())
+    traced!(ctx, "chdir", [Path(path)], {
+        let process = ctx.process();
+        let caller = process.pid.as_caller();
+        let cwd = ctx.kernel().find_directory(&process.cwd(), &process.credentials(), caller, path)?;
+        process.set_cwd(cwd);
+        Ok(())
+    })
 }
 
 /// Makes an open directory the working directory.
@@ -300,10 +334,12 @@ pub fn change_dir(ctx: &ProcessContext, path: &[u8]) -> Result<(), Errno> {
 /// # Errors
 /// `EBADF`, `ENOTDIR`, `EACCES`.
 pub fn change_dir_to(ctx: &ProcessContext, fd: Fd) -> Result<(), Errno> {
-    let location = ctx.description(fd)?.location().clone();
-    let credentials = ctx.process().credentials();
-    ctx.process().set_cwd(ctx.kernel().working_directory(location, &credentials, None)?);
-    Ok(())
+    traced!(ctx, "fchdir", [fd], {
+        let location = ctx.description(fd)?.location().clone();
+        let credentials = ctx.process().credentials();
+        ctx.process().set_cwd(ctx.kernel().working_directory(location, &credentials, None)?);
+        Ok(())
+    })
 }
 
 /// The value of an extended attribute.
@@ -317,7 +353,9 @@ pub fn get_xattr(
     follow: Follow,
     name: &[u8],
 ) -> Result<Vec<u8>, Errno> {
-    paths(ctx, dir, path)?.walk(|walk| walk.resolve_with(path, follow)?.get_xattr(walk.credentials, name))
+    traced!(ctx, "getxattr", [dir, Path(path), Path(name)], {
+        paths(ctx, dir, path)?.walk(|walk| walk.resolve_with(path, follow)?.get_xattr(walk.credentials, name))
+    })
 }
 
 /// The names of all extended attributes.
@@ -330,7 +368,9 @@ pub fn list_xattr(
     path: &[u8],
     follow: Follow,
 ) -> Result<Vec<Vec<u8>>, Errno> {
-    paths(ctx, dir, path)?.walk(|walk| walk.resolve_with(path, follow)?.list_xattr(walk.credentials))
+    traced!(ctx, "listxattr", [dir, Path(path)], {
+        paths(ctx, dir, path)?.walk(|walk| walk.resolve_with(path, follow)?.list_xattr(walk.credentials))
+    })
 }
 
 /// Sets an extended attribute.
@@ -346,8 +386,10 @@ pub fn set_xattr(
     value: &[u8],
     how: XattrSet,
 ) -> Result<(), Errno> {
-    let from = paths(ctx, dir, path)?;
-    from.walk(|walk| walk.resolve_with(path, follow)?.set_xattr(walk.credentials, name, value, how))
+    traced!(ctx, "setxattr", [dir, Path(path), Path(name), Data(value)], {
+        let from = paths(ctx, dir, path)?;
+        from.walk(|walk| walk.resolve_with(path, follow)?.set_xattr(walk.credentials, name, value, how))
+    })
 }
 
 /// Removes an extended attribute.
@@ -361,5 +403,8 @@ pub fn remove_xattr(
     follow: Follow,
     name: &[u8],
 ) -> Result<(), Errno> {
-    paths(ctx, dir, path)?.walk(|walk| walk.resolve_with(path, follow)?.remove_xattr(walk.credentials, name))
+    traced!(ctx, "removexattr", [dir, Path(path), Path(name)], {
+        paths(ctx, dir, path)?
+            .walk(|walk| walk.resolve_with(path, follow)?.remove_xattr(walk.credentials, name))
+    })
 }

@@ -11,6 +11,8 @@ use crate::file::FileKind;
 use crate::file::description::FileDescription;
 use crate::limit::Limit;
 use crate::poll::{Deadline, Interest, Waiter, wait_ready};
+use crate::trace::show::{Other, PollFds};
+use crate::trace::traced;
 
 /// A file to wait for, and what was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,16 +37,18 @@ pub async fn poll(
     timeout: Option<Duration>,
     mask: Option<SignalSet>,
 ) -> Result<usize, Errno> {
-    if files.len() > ctx.limits().max_poll_fds {
-        return Err(ctx.kernel().refusals.note(Limit::PollFds));
-    }
-    let Some(mask) = mask else {
-        return poll_with_own_mask(ctx, files, timeout).await;
-    };
-    let effect = ctx.process().change_signals(|signals| signals.begin_wait_mask(mask));
-    ctx.kernel().carry_out(ctx.process(), effect);
-    let _guard = WaitMask(ctx);
-    poll_with_own_mask(ctx, files, timeout).await
+    traced!(ctx, "poll", [PollFds(files), Other(&timeout), Other(&mask)], async {
+        if files.len() > ctx.limits().max_poll_fds {
+            return Err(ctx.kernel().refusals.note(Limit::PollFds));
+        }
+        let Some(mask) = mask else {
+            return poll_with_own_mask(ctx, files, timeout).await;
+        };
+        let effect = ctx.process().change_signals(|signals| signals.begin_wait_mask(mask));
+        ctx.kernel().carry_out(ctx.process(), effect);
+        let _guard = WaitMask(ctx);
+        poll_with_own_mask(ctx, files, timeout).await
+    })
 }
 
 /// Puts the old mask back, however the wait ends.

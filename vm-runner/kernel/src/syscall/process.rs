@@ -12,6 +12,8 @@ use crate::context::ProcessContext;
 use crate::poll::checkpoint;
 use crate::process::credentials::{change_groups, change_users};
 use crate::process::{exec as executing, spawn as spawning, wait as waiting};
+use crate::trace::show::{Other, Strings, Variables};
+use crate::trace::traced;
 
 /// Makes a child: fork, file actions and exec in one step. It runs when this returns; on an error there is none.
 ///
@@ -19,12 +21,19 @@ use crate::process::{exec as executing, spawn as spawning, wait as waiting};
 /// Those of the file actions; `ENOENT`, `EACCES`, `ENOEXEC`, `ELOOP` for the program; `EAGAIN` if there are too many
 /// processes; `E2BIG`; `EPERM` for a group of another session.
 pub async fn spawn(ctx: &ProcessContext, request: SpawnRequest) -> Result<Pid, Errno> {
-    let spawned = spawning::spawn(ctx, request).await;
-    if spawned.is_err() {
-        // Whoever is being killed is refused, but must not see it.
-        checkpoint(ctx).await;
-    }
-    spawned
+    traced!(
+        ctx,
+        "posix_spawn",
+        [request.program, Strings(&request.argv), Variables(&request.envp), Other(&request.actions)],
+        async {
+            let spawned = spawning::spawn(ctx, request).await;
+            if spawned.is_err() {
+                // Whoever is being killed is refused, but must not see it.
+                checkpoint(ctx).await;
+            }
+            spawned
+        }
+    )
 }
 
 /// Executes another program in the calling process. On success the driver ends the old program and answers
@@ -33,9 +42,11 @@ pub async fn spawn(ctx: &ProcessContext, request: SpawnRequest) -> Result<Pid, E
 /// # Errors
 /// `ENOENT`, `EACCES`, `ENOEXEC`, `ELOOP` for the program; `E2BIG`. Nothing has changed then.
 pub async fn exec(ctx: &ProcessContext, request: ExecRequest) -> Result<Replaced, Errno> {
-    let replaced = executing::exec(ctx, request)?;
-    checkpoint(ctx).await;
-    Ok(replaced)
+    traced!(ctx, "execve", [request.program, Strings(&request.argv), Variables(&request.envp)], async {
+        let replaced = executing::exec(ctx, request)?;
+        checkpoint(ctx).await;
+        Ok(replaced)
+    })
 }
 
 /// Waits for news of a child. With `NOHANG`, answers `None` if there is none — after up to 2 ms, since shells ask in a
@@ -48,7 +59,7 @@ pub async fn wait(
     target: WaitTarget,
     options: WaitOptions,
 ) -> Result<Option<WaitResult>, Errno> {
-    waiting::wait(ctx, target, options).await
+    traced!(ctx, "wait4", [target, options.bits()], async { waiting::wait(ctx, target, options).await })
 }
 
 /// Sends a signal; without one, asks whether it could be sent. Does not return if it kills the caller.
@@ -56,9 +67,11 @@ pub async fn wait(
 /// # Errors
 /// `ESRCH`, `EPERM`.
 pub async fn kill(ctx: &ProcessContext, target: KillTarget, signal: Option<Signal>) -> Result<(), Errno> {
-    ctx.kernel().kill(ctx, target, signal)?;
-    checkpoint(ctx).await;
-    Ok(())
+    traced!(ctx, "kill", [target, Other(&signal)], async {
+        ctx.kernel().kill(ctx, target, signal)?;
+        checkpoint(ctx).await;
+        Ok(())
+    })
 }
 
 /// The parent's number: 0 for commands of the host, 1 for orphans.
@@ -88,8 +101,10 @@ pub fn session(ctx: &ProcessContext, pid: Option<Pid>) -> Result<Sid, Errno> {
 /// # Errors
 /// `ESRCH`, `EPERM`, `EACCES` if the child has executed another program.
 pub fn set_group(ctx: &ProcessContext, pid: Option<Pid>, group: Option<Pgid>) -> Result<(), Errno> {
-    let target = pid.unwrap_or(ctx.pid());
-    ctx.kernel().table.set_group(ctx.pid(), target, group.unwrap_or(target.own_group()))
+    traced!(ctx, "setpgid", [Other(&pid), Other(&group)], {
+        let target = pid.unwrap_or(ctx.pid());
+        ctx.kernel().table.set_group(ctx.pid(), target, group.unwrap_or(target.own_group()))
+    })
 }
 
 /// Makes the caller the leader of a session and group of its own.
@@ -97,7 +112,7 @@ pub fn set_group(ctx: &ProcessContext, pid: Option<Pid>, group: Option<Pgid>) ->
 /// # Errors
 /// `EPERM` if it leads a group.
 pub fn set_session(ctx: &ProcessContext) -> Result<Sid, Errno> {
-    ctx.kernel().table.set_session(ctx.pid())
+    traced!(ctx, "setsid", [], { ctx.kernel().table.set_session(ctx.pid()) })
 }
 
 /// Sets the umask, if given; tells the old one.
@@ -120,7 +135,9 @@ pub fn credentials(ctx: &ProcessContext) -> Arc<Credentials> {
 /// # Errors
 /// `EPERM`.
 pub fn set_uid(ctx: &ProcessContext, uid: Uid) -> Result<(), Errno> {
-    ctx.process().change_credentials(|ids| change_users(ids, |old, privilege| old.set(uid, privilege)))
+    traced!(ctx, "setuid", [Other(&uid)], {
+        ctx.process().change_credentials(|ids| change_users(ids, |old, privilege| old.set(uid, privilege)))
+    })
 }
 
 /// Sets the effective user (`seteuid`).
@@ -128,8 +145,10 @@ pub fn set_uid(ctx: &ProcessContext, uid: Uid) -> Result<(), Errno> {
 /// # Errors
 /// `EPERM`.
 pub fn set_euid(ctx: &ProcessContext, uid: Uid) -> Result<(), Errno> {
-    ctx.process()
-        .change_credentials(|ids| change_users(ids, |old, privilege| old.set_effective(uid, privilege)))
+    traced!(ctx, "seteuid", [Other(&uid)], {
+        ctx.process()
+            .change_credentials(|ids| change_users(ids, |old, privilege| old.set_effective(uid, privilege)))
+    })
 }
 
 /// Sets real and effective user (`setreuid`).
@@ -137,8 +156,10 @@ pub fn set_euid(ctx: &ProcessContext, uid: Uid) -> Result<(), Errno> {
 /// # Errors
 /// `EPERM`.
 pub fn set_reuid(ctx: &ProcessContext, real: Option<Uid>, effective: Option<Uid>) -> Result<(), Errno> {
-    ctx.process().change_credentials(|ids| {
-        change_users(ids, |old, privilege| old.set_real_effective(real, effective, privilege))
+    traced!(ctx, "setreuid", [Other(&real), Other(&effective)], {
+        ctx.process().change_credentials(|ids| {
+            change_users(ids, |old, privilege| old.set_real_effective(real, effective, privilege))
+        })
     })
 }
 
@@ -147,7 +168,10 @@ pub fn set_reuid(ctx: &ProcessContext, real: Option<Uid>, effective: Option<Uid>
 /// # Errors
 /// `EPERM`.
 pub fn set_resuid(ctx: &ProcessContext, change: IdChange<Uid>) -> Result<(), Errno> {
-    ctx.process().change_credentials(|ids| change_users(ids, |old, privilege| old.set_all(change, privilege)))
+    traced!(ctx, "setresuid", [Other(&change)], {
+        ctx.process()
+            .change_credentials(|ids| change_users(ids, |old, privilege| old.set_all(change, privilege)))
+    })
 }
 
 /// Sets the group (`setgid`).
@@ -155,7 +179,9 @@ pub fn set_resuid(ctx: &ProcessContext, change: IdChange<Uid>) -> Result<(), Err
 /// # Errors
 /// `EPERM`.
 pub fn set_gid(ctx: &ProcessContext, gid: Gid) -> Result<(), Errno> {
-    ctx.process().change_credentials(|ids| change_groups(ids, |old, privilege| old.set(gid, privilege)))
+    traced!(ctx, "setgid", [Other(&gid)], {
+        ctx.process().change_credentials(|ids| change_groups(ids, |old, privilege| old.set(gid, privilege)))
+    })
 }
 
 /// Sets the effective group (`setegid`).
@@ -163,8 +189,10 @@ pub fn set_gid(ctx: &ProcessContext, gid: Gid) -> Result<(), Errno> {
 /// # Errors
 /// `EPERM`.
 pub fn set_egid(ctx: &ProcessContext, gid: Gid) -> Result<(), Errno> {
-    ctx.process()
-        .change_credentials(|ids| change_groups(ids, |old, privilege| old.set_effective(gid, privilege)))
+    traced!(ctx, "setegid", [Other(&gid)], {
+        ctx.process()
+            .change_credentials(|ids| change_groups(ids, |old, privilege| old.set_effective(gid, privilege)))
+    })
 }
 
 /// Sets real and effective group (`setregid`).
@@ -172,8 +200,10 @@ pub fn set_egid(ctx: &ProcessContext, gid: Gid) -> Result<(), Errno> {
 /// # Errors
 /// `EPERM`.
 pub fn set_regid(ctx: &ProcessContext, real: Option<Gid>, effective: Option<Gid>) -> Result<(), Errno> {
-    ctx.process().change_credentials(|ids| {
-        change_groups(ids, |old, privilege| old.set_real_effective(real, effective, privilege))
+    traced!(ctx, "setregid", [Other(&real), Other(&effective)], {
+        ctx.process().change_credentials(|ids| {
+            change_groups(ids, |old, privilege| old.set_real_effective(real, effective, privilege))
+        })
     })
 }
 
@@ -182,8 +212,10 @@ pub fn set_regid(ctx: &ProcessContext, real: Option<Gid>, effective: Option<Gid>
 /// # Errors
 /// `EPERM`.
 pub fn set_resgid(ctx: &ProcessContext, change: IdChange<Gid>) -> Result<(), Errno> {
-    ctx.process()
-        .change_credentials(|ids| change_groups(ids, |old, privilege| old.set_all(change, privilege)))
+    traced!(ctx, "setresgid", [Other(&change)], {
+        ctx.process()
+            .change_credentials(|ids| change_groups(ids, |old, privilege| old.set_all(change, privilege)))
+    })
 }
 
 /// Sets the supplementary groups.
@@ -191,16 +223,18 @@ pub fn set_resgid(ctx: &ProcessContext, change: IdChange<Gid>) -> Result<(), Err
 /// # Errors
 /// `EPERM` unless root, `EINVAL` if there are more than 65 536.
 pub fn set_groups(ctx: &ProcessContext, groups: Vec<Gid>) -> Result<(), Errno> {
-    const MAX_GROUPS: usize = 65_536;
-    ctx.process().change_credentials(|ids| {
-        if !ids.is_privileged() {
-            return Err(Errno::EPERM);
-        }
-        if groups.len() > MAX_GROUPS {
-            return Err(Errno::EINVAL);
-        }
-        ids.groups = groups;
-        Ok(())
+    traced!(ctx, "setgroups", [Other(&groups)], {
+        const MAX_GROUPS: usize = 65_536;
+        ctx.process().change_credentials(|ids| {
+            if !ids.is_privileged() {
+                return Err(Errno::EPERM);
+            }
+            if groups.len() > MAX_GROUPS {
+                return Err(Errno::EINVAL);
+            }
+            ids.groups = groups;
+            Ok(())
+        })
     })
 }
 

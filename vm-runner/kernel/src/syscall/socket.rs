@@ -17,6 +17,8 @@ use crate::file::fd_table::Slot;
 use crate::poll::{Deadline, Interest, Waiter, wait_ready};
 use crate::socket::stream::Birth;
 use crate::socket::{Received as Arrived, Socket, SocketNode, resolver};
+use crate::trace::show::{Data, Other, Path};
+use crate::trace::{Call, traced};
 
 /// What a call received.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,7 +57,9 @@ pub fn socket(
     socket_type: SocketType,
     flags: OpenFlags,
 ) -> Result<Fd, Errno> {
-    install(ctx, new_socket(ctx, domain, socket_type)?, flags)
+    traced!(ctx, "socket", [Other(&domain), Other(&socket_type), flags], {
+        install(ctx, new_socket(ctx, domain, socket_type)?, flags)
+    })
 }
 
 /// Makes two Unix domain sockets that are connected with each other.
@@ -63,10 +67,12 @@ pub fn socket(
 /// # Errors
 /// `EMFILE`, `ENFILE`.
 pub fn pair(ctx: &ProcessContext, socket_type: SocketType, flags: OpenFlags) -> Result<(Fd, Fd), Errno> {
-    let one = new_socket(ctx, Domain::Unix, socket_type)?;
-    let other = new_socket(ctx, Domain::Unix, socket_type)?;
-    Socket::pair(&one, &other);
-    ctx.insert_pair(describe(ctx, one, flags)?, describe(ctx, other, flags)?, fd_flags(flags))
+    traced!(ctx, "socketpair", [Other(&socket_type), flags], {
+        let one = new_socket(ctx, Domain::Unix, socket_type)?;
+        let other = new_socket(ctx, Domain::Unix, socket_type)?;
+        Socket::pair(&one, &other);
+        ctx.insert_pair(describe(ctx, one, flags)?, describe(ctx, other, flags)?, fd_flags(flags))
+    })
 }
 
 /// Gives a socket an address; port 0 is one of the kernel's choice.
@@ -74,8 +80,10 @@ pub fn pair(ctx: &ProcessContext, socket_type: SocketType, flags: OpenFlags) -> 
 /// # Errors
 /// `EADDRINUSE`, `EADDRNOTAVAIL`, `EAFNOSUPPORT`, `EINVAL` if it has one; for paths those of the walk.
 pub fn bind(ctx: &ProcessContext, fd: Fd, address: &SocketAddress) -> Result<(), Errno> {
-    let umask = ctx.process().umask();
-    with_socket(ctx, fd, |node| walk(ctx, |walk| node.bind(address, walk, umask)))
+    traced!(ctx, "bind", [fd, Other(address)], {
+        let umask = ctx.process().umask();
+        with_socket(ctx, fd, |node| walk(ctx, |walk| node.bind(address, walk, umask)))
+    })
 }
 
 /// Connects a socket.
@@ -84,10 +92,12 @@ pub fn bind(ctx: &ProcessContext, fd: Fd, address: &SocketAddress) -> Result<(),
 /// `ECONNREFUSED`, `EACCES` for addresses outside of the VM, `EISCONN`, `EAFNOSUPPORT`, `EPROTOTYPE`; for paths those
 /// of the walk.
 pub async fn connect(ctx: &ProcessContext, fd: Fd, address: &SocketAddress) -> Result<(), Errno> {
-    let kernel = ctx.kernel();
-    let credentials = ctx.process().credentials();
-    let birth = Birth { ino: kernel.next_ino(), owner: &credentials, now: kernel.clock.realtime() };
-    with_socket(ctx, fd, |node| walk(ctx, |walk| node.connect(address, walk, birth)))
+    traced!(ctx, "connect", [fd, Other(address)], async {
+        let kernel = ctx.kernel();
+        let credentials = ctx.process().credentials();
+        let birth = Birth { ino: kernel.next_ino(), owner: &credentials, now: kernel.clock.realtime() };
+        with_socket(ctx, fd, |node| walk(ctx, |walk| node.connect(address, walk, birth)))
+    })
 }
 
 /// Waits for connections from now on; so many may wait.
@@ -95,7 +105,7 @@ pub async fn connect(ctx: &ProcessContext, fd: Fd, address: &SocketAddress) -> R
 /// # Errors
 /// `ENOTSUP` for datagrams, `EINVAL` if it is connected, `EADDRINUSE`.
 pub fn listen(ctx: &ProcessContext, fd: Fd, backlog: usize) -> Result<(), Errno> {
-    with_socket(ctx, fd, |node| node.listen(backlog))
+    traced!(ctx, "listen", [fd, backlog], { with_socket(ctx, fd, |node| node.listen(backlog)) })
 }
 
 /// Whether a socket waits for connections.
@@ -111,11 +121,13 @@ pub fn check_listening(ctx: &ProcessContext, fd: Fd) -> Result<(), Errno> {
 /// # Errors
 /// `EINVAL` unless it listens, `EAGAIN` (may not wait), `EINTR`, `EMFILE`, `ENFILE`.
 pub async fn accept(ctx: &ProcessContext, fd: Fd, flags: OpenFlags) -> Result<(Fd, SocketAddress), Errno> {
-    let description = ctx.description(fd)?;
-    let node = node(&description)?;
-    let wait = Wait::new(&description, node.timeouts().receive, MessageFlags::empty());
-    let (socket, from) = wait.run(ctx, node, PollEvents::IN, || node.try_accept()).await?;
-    Ok((install(ctx, socket, flags)?, from))
+    traced!(ctx, "accept4", [fd, flags], async {
+        let description = ctx.description(fd)?;
+        let node = node(&description)?;
+        let wait = Wait::new(&description, node.timeouts().receive, MessageFlags::empty());
+        let (socket, from) = wait.run(ctx, node, PollEvents::IN, || node.try_accept()).await?;
+        Ok((install(ctx, socket, flags)?, from))
+    })
 }
 
 /// The socket's own address.
@@ -154,15 +166,17 @@ pub async fn send_to(
     flags: MessageFlags,
     to: &SocketAddress,
 ) -> Result<usize, Errno> {
-    let description = ctx.description(fd)?;
-    let node = node(&description)?;
-    if node.is_connection_based() {
-        return Err(Errno::EISCONN);
-    }
-    let destination = walk(ctx, |walk| node.destination(to, walk))?;
-    let wait = Wait::new(&description, node.timeouts().send, flags);
-    let try_op = || node.try_send_to(&[IoSlice::new(bytes)], &destination, to);
-    wait.run(ctx, node, PollEvents::OUT, try_op).await
+    traced!(ctx, "sendto", [fd, Data(bytes), Other(&flags), Other(to)], async {
+        let description = ctx.description(fd)?;
+        let node = node(&description)?;
+        if node.is_connection_based() {
+            return Err(Errno::EISCONN);
+        }
+        let destination = walk(ctx, |walk| node.destination(to, walk))?;
+        let wait = Wait::new(&description, node.timeouts().send, flags);
+        let try_op = || node.try_send_to(&[IoSlice::new(bytes)], &destination, to);
+        wait.run(ctx, node, PollEvents::OUT, try_op).await
+    })
 }
 
 /// Sends bytes and open files along (`SCM_RIGHTS`), over Unix domain sockets.
@@ -176,29 +190,31 @@ pub async fn send_rights(
     fds: &[Fd],
     flags: MessageFlags,
 ) -> Result<usize, Errno> {
-    let description = ctx.description(fd)?;
-    let node = node(&description)?;
-    if fds.len() > MAX_RIGHTS || (!fds.is_empty() && node.domain() != Domain::Unix) {
-        return Err(Errno::EINVAL);
-    }
-    let slot = |fd: &Fd| ctx.description(*fd).map(Slot::new);
-    let mut rights = fds.iter().map(slot).collect::<Result<Vec<_>, _>>()?;
-    let wait = Wait::new(&description, node.timeouts().send, flags);
-    let mut sent = 0;
-    let result = loop {
-        let try_op = || node.try_send(&[IoSlice::new(&bytes[sent..])], &mut rights);
-        match wait.run(ctx, node, PollEvents::OUT, try_op).await {
-            Ok(count) => sent += count,
-            Err(errno) => break Err(errno),
+    traced!(ctx, "sendmsg", [fd, Data(bytes), Other(&fds), Other(&flags)], async {
+        let description = ctx.description(fd)?;
+        let node = node(&description)?;
+        if fds.len() > MAX_RIGHTS || (!fds.is_empty() && node.domain() != Domain::Unix) {
+            return Err(Errno::EINVAL);
         }
-        if sent >= bytes.len() || !wait.may_wait {
-            break Ok(sent);
+        let slot = |fd: &Fd| ctx.description(*fd).map(Slot::new);
+        let mut rights = fds.iter().map(slot).collect::<Result<Vec<_>, _>>()?;
+        let wait = Wait::new(&description, node.timeouts().send, flags);
+        let mut sent = 0;
+        let result = loop {
+            let try_op = || node.try_send(&[IoSlice::new(&bytes[sent..])], &mut rights);
+            match wait.run(ctx, node, PollEvents::OUT, try_op).await {
+                Ok(count) => sent += count,
+                Err(errno) => break Err(errno),
+            }
+            if sent >= bytes.len() || !wait.may_wait {
+                break Ok(sent);
+            }
+        };
+        if result == Err(Errno::EPIPE) && sent == 0 && !flags.contains(MessageFlags::NOSIGNAL) {
+            ctx.broken_pipe().await;
         }
-    };
-    if result == Err(Errno::EPIPE) && sent == 0 && !flags.contains(MessageFlags::NOSIGNAL) {
-        ctx.broken_pipe().await;
-    }
-    if sent > 0 { Ok(sent) } else { result }
+        if sent > 0 { Ok(sent) } else { result }
+    })
 }
 
 /// Receives bytes of a stream, or a message; waits for the first, or (`WAITALL`) until the buffer is full.
@@ -219,6 +235,22 @@ pub async fn receive(
 /// # Errors
 /// As [`receive`]; `EINVAL` for too many files.
 pub async fn receive_rights(
+    ctx: &ProcessContext,
+    fd: Fd,
+    buffer: &mut [u8],
+    flags: MessageFlags,
+    request: RightsRequest,
+) -> Result<Received, Errno> {
+    let call = Call::begin(ctx, "recvmsg", |call| call.argument(&fd));
+    let result = receive_message(ctx, fd, buffer, flags, request).await;
+    if let Some(call) = call {
+        let len = result.as_ref().map(|received| received.len).map_err(|errno| *errno);
+        call.end_filled(&len, &[IoSliceMut::new(buffer)]);
+    }
+    result
+}
+
+async fn receive_message(
     ctx: &ProcessContext,
     fd: Fd,
     buffer: &mut [u8],
@@ -262,7 +294,7 @@ pub async fn receive_rights(
 /// # Errors
 /// `ENOTCONN`.
 pub fn shutdown(ctx: &ProcessContext, fd: Fd, how: Shutdown) -> Result<(), Errno> {
-    with_socket(ctx, fd, |node| node.shutdown(how))
+    traced!(ctx, "shutdown", [fd, Other(&how)], { with_socket(ctx, fd, |node| node.shutdown(how)) })
 }
 
 /// The error that waits to be told (`SO_ERROR`), told once.
@@ -305,7 +337,7 @@ pub fn kind(ctx: &ProcessContext, fd: Fd) -> Result<(Domain, SocketType), Errno>
 /// # Errors
 /// `ENOENT`.
 pub fn resolve(ctx: &ProcessContext, host: &[u8]) -> Result<Vec<IpAddr>, Errno> {
-    resolver::resolve(host, &ctx.kernel().hostname)
+    traced!(ctx, "getaddrinfo", [Path(host)], { resolver::resolve(host, &ctx.kernel().hostname) })
 }
 
 /// Addresses on which somebody in the VM waits for connections, ascending by port.

@@ -6,6 +6,8 @@ use vm_abi::{Errno, Timespec};
 
 use crate::context::ProcessContext;
 use crate::poll::{Deadline, Waiter, wait_ready};
+use crate::trace::show::Other;
+use crate::trace::traced;
 
 /// A clock that a guest can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,13 +44,15 @@ pub fn resolution(clock: ClockId) -> Duration {
 /// # Errors
 /// `EINTR`.
 pub async fn sleep(ctx: &ProcessContext, duration: Duration) -> Result<(), Errno> {
-    let clock = &*ctx.kernel().clock;
-    let deadline = Deadline { clock, instant: clock.monotonic().saturating_add(duration) };
-    let never = || Err::<(), _>(Errno::EAGAIN);
-    match wait_ready(Waiter::Process(ctx), &[], Some(deadline), never).await {
-        Err(Errno::ETIMEDOUT) => Ok(()),
-        other => other,
-    }
+    traced!(ctx, "nanosleep", [Other(&duration)], async {
+        let clock = &*ctx.kernel().clock;
+        let deadline = Deadline { clock, instant: clock.monotonic().saturating_add(duration) };
+        let never = || Err::<(), _>(Errno::EAGAIN);
+        match wait_ready(Waiter::Process(ctx), &[], Some(deadline), never).await {
+            Err(Errno::ETIMEDOUT) => Ok(()),
+            other => other,
+        }
+    })
 }
 
 /// Charges the process for CPU time and waits while the VM has used up its share.

@@ -1,5 +1,6 @@
 //! Calls on terminals. All answer `ENOTTY` for anything else.
 
+use std::io::IoSliceMut;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use crate::file::description::FileDescription;
 use crate::file::{Direction, File};
 use crate::poll::{Deadline, Interest, Waiter, wait_ready};
 use crate::pty::{Master, Replica};
+use crate::trace::show::Other;
+use crate::trace::{Call, traced};
 use crate::tty::Terminal;
 
 /// How a terminal treats input and output, in a word.
@@ -45,10 +48,12 @@ pub fn window_size(ctx: &ProcessContext, fd: Fd) -> Result<WindowSize, Errno> {
 /// # Errors
 /// `EBADF`, `ENOTTY`.
 pub fn set_window_size(ctx: &ProcessContext, fd: Fd, window: WindowSize) -> Result<(), Errno> {
-    if let Some(group) = terminal(ctx, fd)?.set_window(window) {
-        ctx.kernel().post_to_group(group, vm_abi::Signal::SIGWINCH);
-    }
-    Ok(())
+    traced!(ctx, "ioctl", [fd, Other(&"TIOCSWINSZ"), Other(&window)], {
+        if let Some(group) = terminal(ctx, fd)?.set_window(window) {
+            ctx.kernel().post_to_group(group, vm_abi::Signal::SIGWINCH);
+        }
+        Ok(())
+    })
 }
 
 /// The settings.
@@ -64,8 +69,10 @@ pub fn attributes(ctx: &ProcessContext, fd: Fd) -> Result<Termios, Errno> {
 /// # Errors
 /// `EBADF`, `ENOTTY`.
 pub fn set_attributes(ctx: &ProcessContext, fd: Fd, attributes: Termios) -> Result<(), Errno> {
-    terminal(ctx, fd)?.set_termios(attributes);
-    Ok(())
+    traced!(ctx, "ioctl", [fd, Other(&"TCSETS"), Other(&attributes)], {
+        terminal(ctx, fd)?.set_termios(attributes);
+        Ok(())
+    })
 }
 
 /// Changes the settings to one of two usual ones.
@@ -73,12 +80,14 @@ pub fn set_attributes(ctx: &ProcessContext, fd: Fd, attributes: Termios) -> Resu
 /// # Errors
 /// `EBADF`, `ENOTTY`.
 pub fn set_mode(ctx: &ProcessContext, fd: Fd, mode: TtyMode) -> Result<(), Errno> {
-    let terminal = terminal(ctx, fd)?;
-    terminal.set_termios(match mode {
-        TtyMode::Raw => terminal.termios().raw(),
-        TtyMode::Cooked => Termios::COOKED,
-    });
-    Ok(())
+    traced!(ctx, "ioctl", [fd, Other(&"TCSETS"), Other(&mode)], {
+        let terminal = terminal(ctx, fd)?;
+        terminal.set_termios(match mode {
+            TtyMode::Raw => terminal.termios().raw(),
+            TtyMode::Cooked => Termios::COOKED,
+        });
+        Ok(())
+    })
 }
 
 /// Reads what was typed, waiting no longer than this; 0 if nothing was, or at the end of input.
@@ -86,6 +95,20 @@ pub fn set_mode(ctx: &ProcessContext, fd: Fd, mode: TtyMode) -> Result<(), Errno
 /// # Errors
 /// `EBADF`, `ENOTTY`, `EINTR`, `EIO`.
 pub async fn read_timeout(
+    ctx: &ProcessContext,
+    fd: Fd,
+    buffer: &mut [u8],
+    timeout: Option<Duration>,
+) -> Result<usize, Errno> {
+    let call = Call::begin(ctx, "read", |call| call.argument(&fd));
+    let result = wait_typed(ctx, fd, buffer, timeout).await;
+    if let Some(call) = call {
+        call.end_filled(&result, &[IoSliceMut::new(buffer)]);
+    }
+    result
+}
+
+async fn wait_typed(
     ctx: &ProcessContext,
     fd: Fd,
     buffer: &mut [u8],
@@ -128,7 +151,9 @@ pub fn foreground(ctx: &ProcessContext, fd: Fd) -> Result<Pgid, Errno> {
 /// # Errors
 /// `EBADF`, `ENOTTY` (also if it is not the caller's controlling terminal), `EPERM` for a group of another session.
 pub fn set_foreground(ctx: &ProcessContext, fd: Fd, group: Pgid) -> Result<(), Errno> {
-    ctx.kernel().set_foreground(ctx, &*terminal(ctx, fd)?, group)
+    traced!(ctx, "ioctl", [fd, Other(&"TIOCSPGRP"), group], {
+        ctx.kernel().set_foreground(ctx, &*terminal(ctx, fd)?, group)
+    })
 }
 
 /// The session whose controlling terminal it is.
@@ -144,10 +169,12 @@ pub fn session(ctx: &ProcessContext, fd: Fd) -> Result<Sid, Errno> {
 /// # Errors
 /// `EBADF`, `ENOTTY`, `EPERM` if the caller leads no session or one of the two has another.
 pub fn set_controlling(ctx: &ProcessContext, fd: Fd) -> Result<(), Errno> {
-    let terminal = terminal(ctx, fd)?;
-    ctx.kernel().acquire_terminal(ctx.pid(), &terminal);
-    let session = super::process::session(ctx, None)?;
-    if terminal.control().session == Some(session) { Ok(()) } else { Err(Errno::EPERM) }
+    traced!(ctx, "ioctl", [fd, Other(&"TIOCSCTTY")], {
+        let terminal = terminal(ctx, fd)?;
+        ctx.kernel().acquire_terminal(ctx.pid(), &terminal);
+        let session = super::process::session(ctx, None)?;
+        if terminal.control().session == Some(session) { Ok(()) } else { Err(Errno::EPERM) }
+    })
 }
 
 /// Makes a pseudo terminal; tells its master, then its replica. Of the flags only `CLOEXEC` and `NONBLOCK` count.
@@ -155,13 +182,15 @@ pub fn set_controlling(ctx: &ProcessContext, fd: Fd) -> Result<(), Errno> {
 /// # Errors
 /// `EMFILE`, `ENFILE`, `ENOSPC` if there are too many.
 pub fn open_pty(ctx: &ProcessContext, window: WindowSize, flags: OpenFlags) -> Result<(Fd, Fd), Errno> {
-    let kernel = ctx.kernel();
-    let master = kernel.new_pty(&ctx.process().credentials(), window)?;
-    let node = kernel.pty_node(master.terminal())?;
-    let replica = kernel.describe_replica(&node)?;
-    let both = OpenFlags::READ | OpenFlags::WRITE | (flags & OpenFlags::NONBLOCK);
-    let location = kernel.anonymous.with_inode(crate::device::master_inode());
-    let master = kernel.describe(location, Box::new(master), both)?;
-    let fd_flags = if flags.contains(OpenFlags::CLOEXEC) { FdFlags::CLOEXEC } else { FdFlags::empty() };
-    ctx.insert_pair(master, replica, fd_flags)
+    traced!(ctx, "openpty", [flags], {
+        let kernel = ctx.kernel();
+        let master = kernel.new_pty(&ctx.process().credentials(), window)?;
+        let node = kernel.pty_node(master.terminal())?;
+        let replica = kernel.describe_replica(&node)?;
+        let both = OpenFlags::READ | OpenFlags::WRITE | (flags & OpenFlags::NONBLOCK);
+        let location = kernel.anonymous.with_inode(crate::device::master_inode());
+        let master = kernel.describe(location, Box::new(master), both)?;
+        let fd_flags = if flags.contains(OpenFlags::CLOEXEC) { FdFlags::CLOEXEC } else { FdFlags::empty() };
+        ctx.insert_pair(master, replica, fd_flags)
+    })
 }
