@@ -2,6 +2,7 @@
 //!
 //! A failing history is shrunk to a short one and printed; make a test of it. `PROPTEST_CASES=2000` looks longer than
 //! the everyday run (256 histories of each file system).
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where it fails")]
 
 mod history;
 mod operation;

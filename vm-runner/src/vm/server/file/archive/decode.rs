@@ -11,6 +11,8 @@ use vm_abi::Timespec;
 pub(super) const BLOCK_BYTES: usize = 512;
 /// Most bytes of a pax header or a long name.
 const MAX_META_BYTES: u64 = 1 << 20;
+/// Most bytes of an entry: no file is larger.
+const MAX_CONTENT_BYTES: u64 = i64::MAX as u64;
 
 /// Why an archive cannot be read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -234,31 +236,15 @@ impl Decoder {
         }
         let over = std::mem::take(&mut self.next);
         let name = over.path.unwrap_or_else(|| header.path_bytes().into_owned());
-        let shown = || String::from_utf8_lossy(&name).escape_debug().to_string();
         if over.is_sparse || kind == EntryType::GNUSparse {
-            return Err(Error::Sparse(shown()));
+            return Err(Error::Sparse(shown(&name)));
         }
-        let link = || {
-            let short = header.link_name_bytes().map(std::borrow::Cow::into_owned);
-            over.link.clone().or(short).unwrap_or_default()
-        };
-        let device = || {
-            let major = header.device_major().ok().flatten().unwrap_or_default();
-            (major, header.device_minor().ok().flatten().unwrap_or_default())
-        };
-        let kind = match kind {
-            EntryType::Regular | EntryType::Continuous if name.ends_with(b"/") => Kind::Directory,
-            EntryType::Regular | EntryType::Continuous => Kind::File,
-            EntryType::Directory => Kind::Directory,
-            EntryType::Symlink => Kind::Symlink(link()),
-            EntryType::Link => Kind::HardLink(link()),
-            EntryType::Fifo => Kind::Fifo,
-            EntryType::Char => Kind::CharDevice(device().0, device().1),
-            EntryType::Block => Kind::BlockDevice(device().0, device().1),
-            other => return Err(Error::Kind { name: shown(), kind: char::from(other.as_byte()) }),
-        };
+        let kind = kind_of(header, over.link, &name)?;
         // Others have no content, whatever their header says; some programs write the target's size there.
         let size = if kind == Kind::File { over.size.unwrap_or(size) } else { 0 };
+        if size > MAX_CONTENT_BYTES {
+            return Err(Error::Number { offset, field: "size" });
+        }
         let padding = padded_u64(size) - size;
         self.state = State::Content { left: size, padding: usize::try_from(padding).unwrap_or_default() };
         let seconds = number("mtime", header.mtime())?;
@@ -290,6 +276,34 @@ impl Decoder {
         }
         Some(())
     }
+}
+
+/// What an entry of this name is; `link` is its target if that was said before it.
+fn kind_of(header: &Header, link: Option<Vec<u8>>, name: &[u8]) -> Result<Kind, Error> {
+    let link = || {
+        let short = || header.link_name_bytes().map(std::borrow::Cow::into_owned);
+        link.or_else(short).unwrap_or_default()
+    };
+    let device = || {
+        let major = header.device_major().ok().flatten().unwrap_or_default();
+        (major, header.device_minor().ok().flatten().unwrap_or_default())
+    };
+    Ok(match header.entry_type() {
+        EntryType::Regular | EntryType::Continuous if name.ends_with(b"/") => Kind::Directory,
+        EntryType::Regular | EntryType::Continuous => Kind::File,
+        EntryType::Directory => Kind::Directory,
+        EntryType::Symlink => Kind::Symlink(link()),
+        EntryType::Link => Kind::HardLink(link()),
+        EntryType::Fifo => Kind::Fifo,
+        EntryType::Char => Kind::CharDevice(device().0, device().1),
+        EntryType::Block => Kind::BlockDevice(device().0, device().1),
+        other => return Err(Error::Kind { name: shown(name), kind: char::from(other.as_byte()) }),
+    })
+}
+
+/// A name as an error tells it.
+fn shown(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).escape_debug().to_string()
 }
 
 impl Overrides {
