@@ -44,6 +44,8 @@ pub(crate) enum Command {
     /// Build or show the software that guests run
     #[command(subcommand)]
     Software(SoftwareCommand),
+    /// Print the OpenAPI document of the runner's API
+    Openapi,
 }
 
 #[derive(Debug, clap::Args)]
@@ -101,7 +103,7 @@ pub(crate) struct ServeArgs {
     /// Seconds that a boot may take
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(crate) boot_timeout: u64,
-    /// Seconds that a VM gets to stop before it is killed, and requests to end when the supervisor stops
+    /// Seconds that the guests of a VM get to end before they are killed, and requests when the supervisor stops
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pub(crate) stop_grace: u64,
 }
@@ -111,6 +113,9 @@ pub(crate) struct VmArgs {
     /// Folder made by `vm-runner software build`
     #[arg(long, value_name = "DIR")]
     pub(crate) software: PathBuf,
+    /// Milliseconds that guests get to end before they are killed
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 500)]
+    pub(crate) guest_grace: u64,
     /// Folder that gets the files of a workspace before it is booted
     #[arg(long, value_name = "DIR")]
     pub(crate) slot: Option<PathBuf>,

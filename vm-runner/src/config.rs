@@ -31,6 +31,8 @@ pub(crate) enum TaskConfig {
     Run(RunConfig),
     SoftwareBuild { node_modules: PathBuf, packages: PathBuf, out: PathBuf, cache: Option<PathBuf> },
     SoftwareList { software: PathBuf },
+    /// Print the OpenAPI document.
+    OpenApi,
 }
 
 /// The supervisor's configuration.
@@ -69,6 +71,8 @@ pub(crate) struct TlsFiles {
 #[derive(Clone, Debug)]
 pub(crate) struct VmConfig {
     pub(crate) software: PathBuf,
+    /// What guests get to end by themselves when the VM stops.
+    pub(crate) guest_grace: Duration,
     /// Absent when started by hand; then files live in memory.
     pub(crate) slot: Option<PathBuf>,
     pub(crate) volumes: Vec<Volume>,
@@ -116,8 +120,9 @@ impl TryFrom<Args> for Config {
         let log = LogConfig { format: log_format, filter: log };
         let task = match command {
             Command::Serve(serve) => TaskConfig::Serve(serve_config(serve, &log)?),
-            Command::Vm(VmArgs { software, slot, volumes, isolation }) => {
-                TaskConfig::Vm(VmConfig { software, slot, volumes, isolation })
+            Command::Vm(VmArgs { software, guest_grace, slot, volumes, isolation }) => {
+                let guest_grace = Duration::from_millis(guest_grace);
+                TaskConfig::Vm(VmConfig { software, guest_grace, slot, volumes, isolation })
             }
             Command::Run(run) => TaskConfig::Run(run_config(run)?),
             Command::Software(SoftwareCommand::Build { from, packages, out, cache }) => {
@@ -129,6 +134,7 @@ impl TryFrom<Args> for Config {
                 }
             }
             Command::Software(SoftwareCommand::List { software }) => TaskConfig::SoftwareList { software },
+            Command::Openapi => TaskConfig::OpenApi,
         };
         Ok(Self { log, task })
     }

@@ -143,6 +143,7 @@ fn build_fleet(config: &ServeConfig) -> Result<(Arc<Fleet>, KnownEpochs), Error>
     let options = ChildOptions {
         software: catalog.folder().to_owned(),
         isolation: config.isolation,
+        guest_grace: config.stop_grace,
         log_arguments: config.log_arguments.clone(),
     };
     let spawner = Spawner::start(options, slots.clone()).map_err(Error::Start)?;

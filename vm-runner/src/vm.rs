@@ -38,10 +38,8 @@ use crate::config::VmConfig;
 use crate::control;
 use crate::http::Request;
 
-/// What guests get to end by themselves when the VM stops.
-const GUEST_GRACE: Duration = Duration::from_secs(2);
 
-/// What answers get to reach their client after that.
+/// What answers get to reach their client after the guests have ended.
 const ANSWER_GRACE: Duration = Duration::from_secs(1);
 
 /// Why a vm process cannot serve.
@@ -59,7 +57,7 @@ pub(crate) enum Error {
 
 /// Gives up what a vm process does not need. Runs before any thread is started.
 pub(crate) fn lock_down(config: &VmConfig) -> Result<(), Error> {
-    let VmConfig { software, slot, volumes, isolation } = config;
+    let VmConfig { software, guest_grace: _, slot, volumes, isolation } = config;
     let landlock = lockdown::apply(Grants { software, slot: slot.as_deref(), volumes }, *isolation)?;
     // The supervisor has said it aloud.
     tracing::debug!(%landlock, "locked down");
@@ -90,7 +88,7 @@ pub(crate) async fn serve(config: VmConfig) -> Result<(), Error> {
     let grace = loop {
         let stream = tokio::select! {
             stream = accept(&line) => stream,
-            _ = terminate.recv() => break GUEST_GRACE,
+            _ = terminate.recv() => break config.guest_grace,
         };
         match stream {
             Ok(stream) => {

@@ -24,6 +24,9 @@ use super::uid::Uid;
 use crate::config::{Isolation, Volume};
 use crate::control;
 
+/// What a vm process gets for the last answers and for making its files durable, once its guests have ended.
+const FLUSH_GRACE: Duration = Duration::from_secs(10);
+
 /// How vm processes are started.
 #[derive(Clone, Debug)]
 pub(crate) struct ChildOptions {
@@ -31,6 +34,8 @@ pub(crate) struct ChildOptions {
     pub(crate) software: PathBuf,
     /// Whether they go on where the kernel cannot bound access to files.
     pub(crate) isolation: Isolation,
+    /// What guests get to end when their VM stops.
+    pub(crate) guest_grace: Duration,
     /// Flags for logging.
     pub(crate) log_arguments: Vec<String>,
 }
@@ -80,8 +85,10 @@ impl VmProcess {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Asks the process to end, and kills it when `grace` is over; then gives back its files.
+    /// Asks the process to end; gives its guests `grace`, kills it when it has not ended long after, and gives back its
+    /// files.
     pub(crate) async fn stop(mut self, grace: Duration) {
+        let grace = grace + FLUSH_GRACE;
         // The child was not waited for yet, so the pid is still its own.
         if let Some(pid) = self.pid() {
             let ended = kill_process(pid, Signal::TERM).is_ok()
@@ -119,6 +126,10 @@ fn describe(status: ExitStatus) -> String {
         (None, Some(signal)) => {
             let name = u8::try_from(signal).ok().and_then(|raw| vm_abi::Signal::from_raw(i32::from(raw)));
             match name {
+                // What the system call filter does (`vm/lockdown`).
+                Some(vm_abi::Signal::SIGSYS) => {
+                    "the vm process was ended by SIGSYS: it made a system call that no vm process needs".to_owned()
+                }
                 Some(name) => format!("the vm process was ended by {}", name.name()),
                 None => format!("the vm process was ended by signal {signal}"),
             }
@@ -176,6 +187,8 @@ fn start(options: &ChildOptions, slots: &Slots, volumes: &[Volume]) -> io::Resul
         .arg("vm")
         .arg("--software")
         .arg(&options.software)
+        .arg("--guest-grace")
+        .arg(options.guest_grace.as_millis().to_string())
         .arg("--slot")
         .arg(slot.path())
         .arg("--isolation")

@@ -75,8 +75,9 @@ impl Server {
             (route::WORKSPACES, &Method::GET) => ("workspaces", self.list(peer)),
             (route::WATCH, &Method::GET) => ("watch", self.watch(peer)),
             (route::SOFTWARE, &Method::GET) => ("software", self.software(peer)),
+            (route::OPENAPI, &Method::GET) => ("openapi", Ok(crate::openapi::response())),
             (route::HEALTHZ | route::READYZ | route::METRICS, _) => ("probe", Ok(self.probe(request))),
-            (route::WORKSPACES | route::WATCH | route::SOFTWARE, method) => {
+            (route::WORKSPACES | route::WATCH | route::SOFTWARE | route::OPENAPI, method) => {
                 ("other", Ok(web::method_not_allowed(method, path, "GET")))
             }
             _ => ("other", Err(web::route_not_found(path))),

@@ -3,8 +3,19 @@
 
 mod errors;
 mod exec;
+mod exec_stream;
 mod files;
+mod files_archive;
+mod files_tree;
+mod files_watch;
+mod files_write;
+mod hostile;
 mod lifecycle;
+mod limits;
+mod process;
+mod process_stream;
 mod run;
 mod runner;
+mod shell;
+mod sleep;
 mod tls;

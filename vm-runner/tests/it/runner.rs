@@ -181,6 +181,12 @@ impl Runner {
         let status = self.child.wait().unwrap();
         assert!(status.success(), "{status}");
     }
+
+    /// Kills the supervisor and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
 }
 
 impl Drop for Runner {
@@ -207,7 +213,7 @@ fn spawn(program: &Path, dir: &Path, flags: &[&str]) -> Child {
 
 /// One workspace of a supervisor.
 pub(crate) struct Workspace<'a> {
-    runner: &'a Runner,
+    pub(crate) runner: &'a Runner,
     pub(crate) routes: route::Workspace,
 }
 
