@@ -14,6 +14,7 @@ mod config;
 mod control;
 mod http;
 mod listener;
+mod openapi;
 mod run;
 mod software;
 mod software_command;
@@ -49,6 +50,8 @@ enum Failure {
     Run(#[from] run::Error),
     #[error(transparent)]
     Software(#[from] software_command::Error),
+    #[error("writing to standard output: {0}")]
+    Output(#[source] io::Error),
 }
 
 /// A process that has given up what its task does not need, and may begin.
@@ -59,7 +62,7 @@ pub struct LockedDown {
     workers: usize,
 }
 
-/// Gives up what this process will not need; a vm process, nearly everything. Comes first in a process: before it opens
+/// Gives up what this process will not need; one that holds guests, nearly everything. Comes first in a process: before it opens
 /// anything, and before there is a second thread.
 ///
 /// # Errors
@@ -67,8 +70,14 @@ pub struct LockedDown {
 pub fn lock_down(config: Config) -> Result<LockedDown, Error> {
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let task = config.task;
-    if let TaskConfig::Vm(config) = &task {
-        vm::lock_down(config).map_err(Failure::from)?;
+    match &task {
+        TaskConfig::Vm(config) => vm::lock_down(config).map_err(Failure::from)?,
+        TaskConfig::Run(config) => run::lock_down(config).map_err(Failure::from)?,
+        // The first starts programs and owns the data folder; the others hold no guest.
+        TaskConfig::Serve(_)
+        | TaskConfig::SoftwareBuild { .. }
+        | TaskConfig::SoftwareList { .. }
+        | TaskConfig::OpenApi => {}
     }
     Ok(LockedDown { task, workers })
 }
@@ -91,6 +100,7 @@ fn dispatch(process: LockedDown) -> Result<ExitCode, Failure> {
             software_command::build(node_modules, packages, out, cache)?;
         }
         TaskConfig::SoftwareList { software } => software_command::list(&software)?,
+        TaskConfig::OpenApi => openapi::print().map_err(Failure::Output)?,
     }
     Ok(ExitCode::SUCCESS)
 }

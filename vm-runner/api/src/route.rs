@@ -15,6 +15,8 @@ pub const HEALTHZ: &str = "/healthz";
 pub const READYZ: &str = "/readyz";
 /// OpenMetrics text.
 pub const METRICS: &str = "/metrics";
+/// The OpenAPI document of a runner.
+pub const OPENAPI: &str = "/openapi.json";
 /// Hands its configuration to a vm process; only on its own socket.
 pub const BOOT: &str = "/boot";
 

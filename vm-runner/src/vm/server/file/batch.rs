@@ -14,24 +14,29 @@ use super::condition::Condition;
 use super::{Target, make_parents, read as content, stat, write as put};
 use crate::http::{self as web, Request, Response};
 use crate::vm::boot::Vm;
+use crate::vm::buffers::Held;
 use crate::vm::server::errno::shown;
 use crate::vm::server::query::parse_mode;
 
 /// Largest body: contents in base64, and paths.
 const MAX_REQUEST_BYTES: usize = 32 << 20;
+/// Largest body with paths only.
+const MAX_PATHS_BYTES: usize = 8 << 20;
 /// Files that are worked on before others get their turn.
 const STEP: usize = 16;
 
 /// Answers `POST files:batchRead`.
 pub(crate) async fn read(vm: &Arc<Vm>, request: &mut Request) -> Result<Response, Problem> {
-    let BatchReadRequest { files } = request.read_json(MAX_REQUEST_BYTES).await?;
+    let mut held = vm.buffers().hold();
+    let body = request.read_body_as_allowed(MAX_PATHS_BYTES, |bytes| held.grow_to(bytes)).await?;
+    let BatchReadRequest { files } = web::parse_json(&body)?;
     check_count(files.len())?;
     let mut left = MAX_BATCH_BYTES;
     let mut results = Vec::with_capacity(files.len());
     for (index, BatchReadFile { path, path_encoded }) in files.into_iter().enumerate() {
         let name = path_encoded.clone().unwrap_or_else(|| path.clone());
         let result = Target::new(vm, &path, path_encoded.as_deref(), "path")
-            .and_then(|target| read_one(&target, &mut left));
+            .and_then(|target| read_one(&target, &mut left, &mut held));
         results.push(match result {
             Ok((stat, bytes)) => {
                 let (content, content_base64) = match String::from_utf8(bytes) {
@@ -59,7 +64,7 @@ fn check_count(count: usize) -> Result<(), Problem> {
     Ok(())
 }
 
-fn read_one(target: &Target<'_>, left: &mut u64) -> Result<(FileStat, Vec<u8>), Problem> {
+fn read_one(target: &Target<'_>, left: &mut u64, held: &mut Held) -> Result<(FileStat, Vec<u8>), Problem> {
     let (location, before) = content::open(target)?;
     if before.size > *left {
         let detail = format!(
@@ -69,6 +74,8 @@ fn read_one(target: &Target<'_>, left: &mut u64) -> Result<(FileStat, Vec<u8>), 
         );
         return Err(Problem::new(ProblemCode::ResponseTooLarge, detail).with_path(&target.path));
     }
+    // Content and the answer that is made of it.
+    held.grow_to(usize::try_from(2 * (MAX_BATCH_BYTES - *left + before.size)).unwrap_or(usize::MAX))?;
     let mut bytes = vec![0; usize::try_from(before.size).unwrap_or_default()];
     let mut length = 0;
     while length < bytes.len() {
@@ -85,7 +92,9 @@ fn read_one(target: &Target<'_>, left: &mut u64) -> Result<(FileStat, Vec<u8>), 
 
 /// Answers `POST files:batchWrite`.
 pub(crate) async fn write(vm: &Arc<Vm>, request: &mut Request) -> Result<Response, Problem> {
-    let BatchWriteRequest { files, parents } = request.read_json(MAX_REQUEST_BYTES).await?;
+    let mut held = vm.buffers().hold();
+    let body = request.read_body_as_allowed(MAX_REQUEST_BYTES, |bytes| held.grow_to(bytes)).await?;
+    let BatchWriteRequest { files, parents } = web::parse_json(&body)?;
     check_count(files.len())?;
     let mut results = Vec::with_capacity(files.len());
     // One of each file system that was written to.
