@@ -9,10 +9,11 @@ use vm_abi::Errno;
 use vm_api::{EnvVar, Problem, SoftwareRef, StorageType, WorkspaceConfig};
 use vm_kernel::{Command, ExitStatus, HostReader, HostWriter, Stdio};
 
-use crate::config::RunConfig;
+use crate::config::{Isolation, RunConfig};
 use crate::task;
 use crate::validate::{check_env, validate};
 use crate::vm::boot::Grants;
+use crate::vm::lockdown;
 use crate::vm::machine_room::{self, MachineRoom};
 
 /// Bytes read from standard input at once.
@@ -22,6 +23,8 @@ const CHUNK_BYTES: usize = 64 << 10;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error(transparent)]
+    Lockdown(#[from] lockdown::Error),
+    #[error(transparent)]
     MachineRoom(#[from] machine_room::Error),
     #[error("{0}")]
     Refused(#[from] Problem),
@@ -29,6 +32,14 @@ pub(crate) enum Error {
     Input(#[source] io::Error),
     #[error("standard error: {0}")]
     Output(#[source] io::Error),
+}
+
+/// Gives up what one VM for one command does not need: the guests are trusted as little as a runner's, but the user is.
+pub(crate) fn lock_down(config: &RunConfig) -> Result<(), Error> {
+    let grants = lockdown::Grants { software: &config.software, slot: None, volumes: &[] };
+    let landlock = lockdown::confine(grants, Isolation::BestEffort)?;
+    tracing::debug!(%landlock, "locked down");
+    Ok(())
 }
 
 /// Runs the command and answers its exit code, 128 and the signal's number if one ended it.

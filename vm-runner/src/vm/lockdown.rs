@@ -81,6 +81,14 @@ pub(crate) fn apply(grants: Grants<'_>, isolation: Isolation) -> Result<Landlock
         // Only decides who is killed first when the pod runs out of memory.
         tracing::debug!(%error, "the out-of-memory score stays as it is");
     }
+    confine(grants, isolation)
+}
+
+/// The part of it that a program for one user needs as well: files, system calls, new privileges.
+///
+/// # Errors
+/// When the host does not allow it.
+pub(crate) fn confine(grants: Grants<'_>, isolation: Isolation) -> Result<Landlock, Error> {
     set_no_new_privs(true).map_err(at("new privileges"))?;
     let landlock = files::restrict(grants)?;
     if isolation == Isolation::Strict && !landlock.is_whole() {
