@@ -1,0 +1,2 @@
+#: ends timeout
+yes 'a line of errors that nobody asked for' >&2

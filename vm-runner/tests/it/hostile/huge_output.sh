@@ -1,0 +1,2 @@
+#: ends timeout
+yes 'a line of output that nobody asked for'

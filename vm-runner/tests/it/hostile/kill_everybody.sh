@@ -1,0 +1,3 @@
+#: ends any
+kill -KILL -1
+kill -KILL 0

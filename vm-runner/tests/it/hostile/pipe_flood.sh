@@ -1,0 +1,2 @@
+#: ends timeout
+yes | sleep 1000

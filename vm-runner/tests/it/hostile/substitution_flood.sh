@@ -1,0 +1,3 @@
+#: limit memory 134217728
+#: ends any
+a=$(yes)
