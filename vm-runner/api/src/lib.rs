@@ -47,7 +47,7 @@ pub use fsck::FsckResponse;
 pub use problem::{Problem, ProblemCode};
 pub use process::{
     KillRequest, OutputData, OutputMessage, OutputPage, OutputState, ProcessExit, ProcessInfo, ProcessList,
-    ProcessRequest, ProcessState, SignalName, StdinMode, StdinResponse,
+    ProcessRequest, ProcessState, SignalName, StdinMode, StdinResponse, StraceMessage,
 };
 pub use shell::{ResizeRequest, ShellControl, ShellInfo, ShellList, ShellMessage, ShellRequest};
 pub use software::{SoftwareList, SoftwarePackage};

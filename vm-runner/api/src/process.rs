@@ -239,6 +239,28 @@ pub struct OutputPage {
     pub has_more: bool,
 }
 
+/// One message of `GET …/processes/{pid}/strace`. The stream ends with the process; it cannot be taken up again, for
+/// nothing is noted while nobody reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum StraceMessage {
+    /// A system call has returned, or something else happened to the process.
+    Call {
+        /// Who called.
+        pid: i32,
+        /// When, as RFC 3339.
+        at: String,
+        /// The call as `strace(1)` writes it: name, arguments, result, duration.
+        text: String,
+    },
+    /// The reader was too slow.
+    Lost {
+        /// How many lines it missed.
+        lines: u64,
+    },
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
