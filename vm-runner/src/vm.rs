@@ -9,6 +9,7 @@
 
 pub(crate) mod boot;
 pub(crate) mod buffers;
+mod commands;
 pub(crate) mod etc;
 pub(crate) mod lockdown;
 pub(crate) mod machine_room;

@@ -23,8 +23,8 @@ use vm_vfs::{
     Caller, FileClock, FileSystem, Follow, Mapping, MountFlags, Namespace, Owner, VPath, WalkContext,
 };
 
-use super::etc;
 use super::storage::Storage;
+use super::{commands, etc};
 use crate::config::Volume;
 
 /// Names and inodes that a tmpfs of `spec.mounts` may have per MiB.
@@ -87,6 +87,9 @@ pub(crate) fn place_system(builder: &mut ImageBuilder, certificates: Option<&Map
     }
     for (file, text) in etc::FILES {
         place_file(builder, file, 0o644, text.as_bytes().to_vec())?;
+    }
+    for (name, script) in commands::COMMANDS {
+        place_file(builder, &format!("{}/{name}", commands::FOLDER), 0o755, script.as_bytes().to_vec())?;
     }
     if let Some(certificates) = certificates {
         let file = "/etc/ssl/certs/ca-certificates.crt";

@@ -1,6 +1,8 @@
 //! The vm-runner as a whole: real processes, real guests. Needs the guest software in `.local/software`.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where it fails")]
 
+mod commands;
+mod crash;
 mod errors;
 mod exec;
 mod exec_stream;

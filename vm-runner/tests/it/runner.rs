@@ -175,6 +175,11 @@ impl Runner {
         children_of(self.pid())
     }
 
+    /// Waits until the supervisor has ended, however it does.
+    pub(crate) fn wait_for_the_end(&mut self) {
+        self.child.wait().unwrap();
+    }
+
     /// Tells the supervisor to stop and waits until it has.
     pub(crate) fn terminate(&mut self) {
         signal(self.pid(), "TERM");
