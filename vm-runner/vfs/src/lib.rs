@@ -6,11 +6,12 @@
 //!
 //! File systems here: [`tmpfs`] (memory), [`image`] (read-only trees, filled from software packages by [`packagefs`]
 //! and from host folders by [`folderfs`]), [`hostfs`] (a folder of the host as it is), [`sqlitefs`] (a database, what
-//! lasts) and [`overlayfs`] (layers). The kernel brings `devfs` and `procfs`. Every file system passes the suite in `conformance` (feature of that name).
+//! lasts) and [`overlayfs`] (layers). The kernel brings `devfs` and `procfs`. Every file system passes the suite in
+//! `conformance` (feature of that name).
 //!
 //! Neighbours: `vm-abi` below; `vm-kernel` and the runner's files API above. This crate must never know a process, an
 //! fd, a driver or the network, and nothing in it waits for a guest. The host's files are reached in `host_folder.rs`
-//! (software, mapped) and `hostfs` (data) only.
+//! (software, mapped), `hostfs` (data) and `sqlitefs` (its database) only.
 //!
 //! # Lock order
 //!

@@ -109,7 +109,7 @@ impl Default for Tuning {
             cache_inodes: 16 * 1024,
             dirty_bytes: 32 << 20,
             flush_interval: Duration::from_secs(1),
-            log_bytes: 16 << 20,
+            log_bytes: 64 << 20,
         }
     }
 }

@@ -31,7 +31,7 @@ const STATEMENTS: usize = 32;
 /// Of a new database; also what SQLite's own log is counted in.
 pub(super) const PAGE_BYTES: u64 = 8192;
 /// SQLite's own bound on its log, in case that ours is not reached first.
-const AUTOCHECKPOINT_PAGES: u64 = (64 << 20) / PAGE_BYTES;
+const AUTOCHECKPOINT_PAGES: u64 = (256 << 20) / PAGE_BYTES;
 
 /// An entry of a directory, as it is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

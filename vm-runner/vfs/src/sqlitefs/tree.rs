@@ -21,8 +21,18 @@ const MAX_LINKS: u64 = 65_000;
 
 impl Node {
     pub(super) fn find(&self, name: Name<'_>) -> VfsResult<Arc<Self>> {
-        let entry = self.entry(name)?.ok_or(Errno::ENOENT)?;
-        self.shared.node(entry.ino)
+        let mut entry = self.entry(name)?.ok_or(Errno::ENOENT)?;
+        loop {
+            let found = self.shared.node(entry.ino);
+            if !matches!(&found, Err(error) if *error == Errno::ENOENT) {
+                return found;
+            }
+            // Another file may have taken the name while this one went.
+            match self.entry(name)? {
+                Some(now) if now != entry => entry = now,
+                Some(_) | None => return found,
+            }
+        }
     }
 
     pub(super) fn list(&self) -> VfsResult<Vec<DirEntry>> {

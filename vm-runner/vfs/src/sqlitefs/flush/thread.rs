@@ -114,7 +114,10 @@ impl Shared {
             let (free, all) = (number("freelist_count")?, number("page_count")?);
             let has_more = free * PAGE_BYTES >= FREE_BYTES && free >= all / 4;
             if has_more {
-                connection.execute_batch(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+                // One step a page; `execute_batch` would take only the first.
+                let mut vacuum = connection.prepare(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+                let mut steps = vacuum.query([])?;
+                while steps.next()?.is_some() {}
             }
             connection.execute_batch("PRAGMA shrink_memory")?;
             Ok(has_more)
