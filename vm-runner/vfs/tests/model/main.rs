@@ -53,3 +53,18 @@ fn an_overlay_over_an_image_is_as_the_reference() {
 fn a_host_folder_is_as_the_reference() {
     check(2, subject::host_folder);
 }
+
+#[test]
+fn a_database_is_as_the_reference() {
+    check(8, subject::database);
+}
+
+#[test]
+fn a_database_that_keeps_nothing_in_memory_is_as_the_reference() {
+    check(8, subject::forgetful_database);
+}
+
+#[test]
+fn an_overlay_over_images_into_a_database_is_as_the_reference() {
+    check(8, subject::database_overlay);
+}

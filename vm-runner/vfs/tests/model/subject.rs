@@ -1,5 +1,7 @@
 //! The file systems that are put to the test.
 
+mod database;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -10,6 +12,8 @@ use vm_vfs::image::ImageBuilder;
 use vm_vfs::overlayfs::{OverlayFs, OverlayOptions};
 use vm_vfs::tmpfs::{Tmpfs, TmpfsOptions};
 use vm_vfs::{FileClock, FileSystem, Mapping, Owner, VPath};
+
+pub(crate) use database::{database, database_overlay, forgetful_database};
 
 use super::history::Subject;
 use super::operation::{Bytes, Operation};
@@ -100,8 +104,8 @@ const LOWER: &[Item] = &[
     Item::Link("/c", "/a/b"),
 ];
 
-/// An overlay over two images; the upper one shows some of the lower one's directories, too.
-pub(crate) fn overlay() -> (Layers, Reference) {
+/// Two images; the upper one shows some of the lower one's directories, too.
+fn image_layers() -> (Vec<Arc<dyn FileSystem>>, Reference) {
     let mut reference = Reference::new();
     let mut builders = [ImageBuilder::new("image", "top"), ImageBuilder::new("image", "bottom")];
     for (index, item) in LOWER.iter().enumerate() {
@@ -124,6 +128,12 @@ pub(crate) fn overlay() -> (Layers, Reference) {
         }
     }
     let lowers = builders.into_iter().map(|builder| builder.build().into_file_system()).collect();
+    (lowers, reference)
+}
+
+/// An overlay over two images.
+pub(crate) fn overlay() -> (Layers, Reference) {
+    let (lowers, reference) = image_layers();
     (Layers::new(lowers), reference)
 }
 
