@@ -128,3 +128,8 @@ pub(crate) fn bare_stat(ino: u64, file_type: FileType, mode: Mode) -> Stat {
         ctime: Timespec::EPOCH,
     }
 }
+
+/// What a file system that holds nothing has: as Linux's procfs, no blocks and no inodes.
+pub(crate) fn no_space() -> vm_vfs::StatFs {
+    vm_vfs::StatFs { total_bytes: 0, free_bytes: 0, total_inodes: 0, free_inodes: 0, block_bytes: 4096 }
+}

@@ -17,10 +17,11 @@ use crate::kernel::{Kernel, KernelInner};
 use crate::pipe::Pipe;
 use crate::pipe::host::{HostReader, HostWriter};
 use crate::poll::{Interest, Waiter, wait_ready};
+use crate::process::rlimit::Rlimits;
 use crate::process::signal::SignalState;
 use crate::process::spawn::Draft;
 use crate::process::table::{Parent, Placement};
-use crate::process::{ExitStatus, Pid, Process, Rlimit, Sid, WorkingDirectory};
+use crate::process::{ExitStatus, Pid, Process, Sid, WorkingDirectory};
 use crate::program::ProgramName;
 use crate::pty::host::HostTerminal;
 use crate::trace::log::Tracing;
@@ -188,13 +189,12 @@ impl Kernel {
         let Streams { fds, stdin, stdout, stderr, terminal } = streams;
         let root = WorkingDirectory { location: kernel.namespace.root(), path: b"/"[..].into() };
         let cwd = kernel.find_directory(&root, &credentials, Caller::default(), &cwd)?;
-        let open_files = u64::from(kernel.limits.max_fds);
         let draft = Draft {
             fds,
             cwd,
             credentials: Arc::new(credentials),
             umask,
-            open_files: Rlimit { soft: open_files, hard: open_files },
+            rlimits: Rlimits::new(&kernel.limits),
             signals: SignalState::new(SignalSet::EMPTY, SignalSet::EMPTY),
             share: Arc::default(),
             tracing: Tracing::default(),

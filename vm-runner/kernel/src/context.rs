@@ -12,6 +12,7 @@ use crate::kernel::KernelInner;
 use crate::limits::Limits;
 use crate::poll::checkpoint;
 use crate::process::image::Image;
+use crate::process::rlimit::Resource;
 use crate::process::{Pid, Process};
 
 /// A program's handle to its process and kernel; every system call takes it. Cheap to clone.
@@ -125,6 +126,18 @@ impl ProcessContext {
         });
         drop(undone);
         pair
+    }
+
+    /// Fails if the process may make no file so large.
+    pub(crate) fn check_file_size(&self, size: u64) -> Result<(), Errno> {
+        let limit = self.process.rlimit(Resource::FileSize).soft;
+        if size > limit { Err(self.file_too_large()) } else { Ok(()) }
+    }
+
+    /// The process reached its limit of file sizes: `SIGXFSZ`, and `EFBIG` if it survives that.
+    pub(crate) fn file_too_large(&self) -> Errno {
+        self.kernel.post_signal(&self.process, Signal::SIGXFSZ);
+        Errno::EFBIG
     }
 
     /// The process wrote to what nobody reads: `SIGPIPE`. Does not return if that kills it.

@@ -108,6 +108,11 @@ impl CpuGovernor {
         Duration::from_nanos(self.used.load(Ordering::Relaxed))
     }
 
+    /// How many processes that compute can run at once.
+    pub(crate) fn cpus(&self) -> usize {
+        self.inner.lock().lanes(self.workers)
+    }
+
     /// How long ago a process ran.
     pub(crate) fn idle_for(&self) -> Duration {
         let last = Duration::from_nanos(self.last_ran.load(Ordering::Relaxed));

@@ -6,9 +6,9 @@
 use std::sync::{Arc, Weak};
 
 use vm_abi::{DeviceNumber, Errno, FileType, Mode, Stat, Timespec};
-use vm_vfs::{DirEntry, FileSystem, Inode, Name, NameBuf, Parent, VfsResult};
+use vm_vfs::{DirEntry, FileSystem, Inode, Name, NameBuf, Parent, StatFs, VfsResult};
 
-use crate::anonymous::bare_stat;
+use crate::anonymous::{bare_stat, no_space};
 use crate::device;
 use crate::pty::PTMX;
 
@@ -94,6 +94,10 @@ impl FileSystem for DevFs {
 
     fn is_read_only(&self) -> bool {
         true
+    }
+
+    fn statfs(&self) -> VfsResult<StatFs> {
+        Ok(no_space())
     }
 }
 

@@ -66,6 +66,8 @@ pub(crate) struct KernelInner {
     /// All anonymous files lie here.
     pub(crate) anonymous: Location,
     pub(crate) booted_at: Timespec,
+    /// The same on the monotonic clock.
+    pub(crate) booted: Duration,
     next_file_id: AtomicU64,
     next_ino: AtomicU64,
 }
@@ -173,6 +175,7 @@ impl KernelBuilder {
         let workers = runtime.metrics().num_workers();
         let inner = Arc::new(KernelInner {
             booted_at: clock.realtime(),
+            booted: clock.monotonic(),
             cpu: CpuGovernor::new(Arc::clone(&clock), limits.cpu_millis, workers),
             clock,
             random,
@@ -368,6 +371,11 @@ impl Parent {
 }
 
 impl KernelInner {
+    /// How long the kernel has existed.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.clock.monotonic().saturating_sub(self.booted)
+    }
+
     /// A number that no other file description has.
     pub(crate) fn next_file_id(&self) -> u64 {
         self.next_file_id.fetch_add(1, Ordering::Relaxed)

@@ -13,6 +13,7 @@ mod readiness;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -147,7 +148,7 @@ pub(crate) enum RunEnd {
 /// Runs a program until it ends or its process is killed. A stopped process's program is not polled, nor is one that
 /// has no turn on a CPU. Fires the process's alarm timer.
 pub(crate) async fn run_until_killed(
-    process: &Process,
+    process: &Arc<Process>,
     kernel: &KernelInner,
     program: BoxFuture<'static, ProgramEnd>,
 ) -> RunEnd {
@@ -167,6 +168,7 @@ pub(crate) async fn run_until_killed(
         let Some(polled) = turn.poll(cx, |cx| Pin::new(&mut program).poll(cx)) else {
             return Poll::Pending;
         };
+        process.check_cpu_limit(kernel);
         // However a program ends that is killed: it is killed.
         match (process.control.killed_by(), polled) {
             (Some(signal), _) => Poll::Ready(RunEnd::Killed(signal)),

@@ -11,6 +11,7 @@ pub(crate) mod exec;
 pub(crate) mod exit;
 pub(crate) mod group;
 pub(crate) mod image;
+pub(crate) mod rlimit;
 pub(crate) mod signal;
 pub(crate) mod spawn;
 pub(crate) mod table;
@@ -18,7 +19,7 @@ pub(crate) mod wait;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use vm_abi::{Credentials, Errno, Mode, PollEvents, Signal};
@@ -35,6 +36,7 @@ use crate::trace::log::Tracing;
 use crate::usage::Charge;
 use alarm::Alarm;
 use image::Image;
+use rlimit::{Resource, Rlimit, Rlimits};
 use signal::{Control, Effect, SignalState, TerminalStop};
 
 macro_rules! ids {
@@ -106,15 +108,6 @@ pub enum ExitStatus {
     Signaled(Signal),
 }
 
-/// A limit that a process may lower, and raise up to `hard`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rlimit {
-    /// What is enforced.
-    pub soft: u64,
-    /// What `soft` may be raised to.
-    pub hard: u64,
-}
-
 /// A directory and the path the process knows it by.
 #[derive(Clone, Debug)]
 pub(crate) struct WorkingDirectory {
@@ -144,13 +137,16 @@ pub(crate) struct Process {
     pub(crate) tracing: Tracing,
     /// How many of its waits are for somebody to type, without a time limit.
     at_terminal: AtomicU32,
+    read_bytes: AtomicU64,
+    written_bytes: AtomicU64,
     fds: Mutex<FdTable>,
     image: Mutex<Arc<Image>>,
     signals: Mutex<SignalState>,
     is_deliverable: AtomicBool,
     credentials: Mutex<Arc<Credentials>>,
     umask: AtomicU32,
-    open_files: Mutex<Rlimit>,
+    rlimits: Mutex<Rlimits>,
+    cpu_deadline_millis: AtomicU64,
     cwd: Mutex<Arc<WorkingDirectory>>,
     memory: Mutex<Charge>,
     ended: Mutex<Option<ExitStatus>>,
@@ -165,7 +161,7 @@ pub(crate) struct ProcessParts {
     pub(crate) signals: SignalState,
     pub(crate) credentials: Arc<Credentials>,
     pub(crate) umask: Mode,
-    pub(crate) open_files: Rlimit,
+    pub(crate) rlimits: Rlimits,
     pub(crate) cwd: Arc<WorkingDirectory>,
     pub(crate) memory: Charge,
     pub(crate) started: Duration,
@@ -182,13 +178,14 @@ impl Process {
             signals,
             credentials,
             umask,
-            open_files,
+            rlimits,
             cwd,
             memory,
             started,
             cpu,
             tracing,
         } = parts;
+        let cpu_deadline_millis = rlimits.get(Resource::Cpu).soft.saturating_mul(1000);
         Self {
             pid,
             control: Control::default(),
@@ -199,13 +196,16 @@ impl Process {
             cpu,
             tracing,
             at_terminal: AtomicU32::new(0),
+            read_bytes: AtomicU64::new(0),
+            written_bytes: AtomicU64::new(0),
             fds: Mutex::new(fds),
             image: Mutex::new(image),
             signals: Mutex::new(signals),
             is_deliverable: AtomicBool::new(false),
             credentials: Mutex::new(credentials),
             umask: AtomicU32::new(umask.bits()),
-            open_files: Mutex::new(open_files),
+            cpu_deadline_millis: AtomicU64::new(cpu_deadline_millis),
+            rlimits: Mutex::new(rlimits),
             cwd: Mutex::new(cwd),
             memory: Mutex::new(memory),
             ended: Mutex::new(None),
@@ -283,6 +283,17 @@ impl Process {
         self.at_terminal.load(Ordering::Relaxed) > 0
     }
 
+    /// It has read and written so many bytes more.
+    pub(crate) fn count_transfer(&self, read: usize, written: usize) {
+        self.read_bytes.fetch_add(read as u64, Ordering::Relaxed);
+        self.written_bytes.fetch_add(written as u64, Ordering::Relaxed);
+    }
+
+    /// How many bytes it has read and written.
+    pub(crate) fn transferred(&self) -> (u64, u64) {
+        (self.read_bytes.load(Ordering::Relaxed), self.written_bytes.load(Ordering::Relaxed))
+    }
+
     /// Its ids.
     pub(crate) fn credentials(&self) -> Arc<Credentials> {
         Arc::clone(&self.credentials.lock())
@@ -310,22 +321,39 @@ impl Process {
         Mode::new(self.umask.swap(umask.bits() & 0o777, Ordering::Relaxed))
     }
 
-    /// How many fds it may have.
-    pub(crate) fn open_files_limit(&self) -> Rlimit {
-        *self.open_files.lock()
+    /// What it has limited itself to.
+    pub(crate) fn rlimits(&self) -> Rlimits {
+        self.rlimits.lock().clone()
     }
 
-    /// Changes how many fds it may have.
-    pub(crate) fn change_open_files_limit(
-        &self,
-        change: impl FnOnce(&mut Rlimit) -> Result<(), Errno>,
-    ) -> Result<(), Errno> {
-        change(&mut self.open_files.lock())
+    /// One of its limits.
+    pub(crate) fn rlimit(&self, resource: Resource) -> Rlimit {
+        self.rlimits.lock().get(resource)
+    }
+
+    /// Changes one of its limits.
+    pub(crate) fn set_rlimit(&self, resource: Resource, limit: Rlimit) -> Result<(), Errno> {
+        self.rlimits.lock().set(resource, limit)?;
+        if resource == Resource::Cpu {
+            self.set_cpu_deadline(Duration::from_secs(limit.soft));
+        }
+        Ok(())
+    }
+
+    /// The CPU time at which its limit has to be looked at.
+    pub(crate) fn cpu_deadline(&self) -> Duration {
+        Duration::from_millis(self.cpu_deadline_millis.load(Ordering::Relaxed))
+    }
+
+    /// Looks at the limit of CPU time again when so much is used.
+    pub(crate) fn set_cpu_deadline(&self, used: Duration) {
+        let millis = u64::try_from(used.as_millis()).unwrap_or(u64::MAX);
+        self.cpu_deadline_millis.store(millis, Ordering::Relaxed);
     }
 
     /// No fd of it reaches this number.
     pub(crate) fn fd_limit(&self) -> u32 {
-        u32::try_from(self.open_files.lock().soft).unwrap_or(u32::MAX)
+        self.rlimits.lock().fds()
     }
 
     /// Where it works.
@@ -345,6 +373,9 @@ impl Process {
 
     /// Charges its program's memory. `ENOMEM` at the VM's limit.
     pub(crate) fn set_memory(&self, bytes: u64) -> Result<(), Errno> {
+        if bytes > self.rlimit(Resource::AddressSpace).soft {
+            return Err(Errno::ENOMEM);
+        }
         self.memory.lock().set(bytes)
     }
 

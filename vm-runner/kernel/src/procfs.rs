@@ -1,18 +1,22 @@
 //! The file system that shows processes as files, to be mounted at `/proc`.
 //!
 //! Nodes hold what they name, not what they show: content is written when it is read, and `/proc/self` is the caller's
-//! own. What processes show is in [`process`], what the system shows in [`system`]. Nothing in it can be changed.
+//! own. What processes show is in [`process`], what the system shows in [`system`], [`mount`] and [`network`]. Nothing in
+//! it can be changed.
 
+mod mount;
+mod network;
 mod process;
 mod system;
 
 use std::sync::{Arc, Weak};
 
 use vm_abi::{Errno, FileType, Gid, Mode, Stat, Uid};
-use vm_vfs::{Caller, DirEntry, FileSystem, Inode, Location, Name, NameBuf, Parent, VfsResult};
+use vm_vfs::{Caller, DirEntry, FileSystem, Inode, Location, Name, NameBuf, Parent, StatFs, VfsResult};
 
 use crate::anonymous::bare_stat;
 use crate::file::Fd;
+use crate::file::description::FileDescription;
 use crate::kernel::KernelInner;
 use crate::process::{Pid, Process};
 use process::ProcessFile;
@@ -36,18 +40,72 @@ enum Entry {
     /// The link to the caller's own directory.
     Myself,
     System(SystemFile),
+    /// A directory of such files.
+    Directory(SystemDirectory),
     Process(Pid),
     ProcessFile(Pid, ProcessFile),
     /// The directory of open files.
     Fds(Pid),
     /// The link to an open file.
     Fd(Pid, Fd),
+    /// The directory of what is known of open files.
+    FdInfos(Pid),
+    /// What is known of an open file.
+    FdInfo(Pid, Fd),
+    /// The directory of the network.
+    Network(Pid),
+}
+
+/// A directory below `/proc/sys`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SystemDirectory {
+    Sys,
+    Kernel,
+    Fs,
+    Vm,
+    Net,
+    NetCore,
+}
+
+impl SystemDirectory {
+    const ALL: [Self; 6] = [Self::Sys, Self::Kernel, Self::Fs, Self::Vm, Self::Net, Self::NetCore];
+
+    /// Where it lies below `/proc`.
+    fn path(self) -> &'static str {
+        match self {
+            Self::Sys => "sys",
+            Self::Kernel => "sys/kernel",
+            Self::Fs => "sys/fs",
+            Self::Vm => "sys/vm",
+            Self::Net => "sys/net",
+            Self::NetCore => "sys/net/core",
+        }
+    }
+}
+
+/// Where the files of [`Entry::Network`] lie.
+const NETWORK: &str = "net-of-self";
+
+/// What lies directly in a directory of the system; the root's is "".
+fn children(directory: &'static str) -> impl Iterator<Item = (&'static str, Entry)> {
+    let files = SystemFile::ALL.iter().map(|file| (file.path(), Entry::System(*file)));
+    let directories = SystemDirectory::ALL.iter().map(|other| (other.path(), Entry::Directory(*other)));
+    files.chain(directories).filter_map(move |(path, entry)| {
+        let name = match directory {
+            "" => path,
+            _ => path.strip_prefix(directory)?.strip_prefix('/')?,
+        };
+        (!name.contains('/')).then_some((name, entry))
+    })
 }
 
 /// What the number of a node below a process starts from.
 const PROCESS_SHIFT: u32 = 22;
-const FDS: u64 = 1 << 21;
 const FIRST_FD: u64 = 1 << 20;
+const FDS: u64 = 2 << 20;
+const FD_INFOS: u64 = FDS + 1;
+const NETWORK_INO: u64 = FDS + 2;
+const FIRST_FD_INFO: u64 = 3 << 20;
 
 impl ProcFs {
     /// The tree of a kernel.
@@ -68,6 +126,10 @@ impl FileSystem for ProcFs {
     fn is_read_only(&self) -> bool {
         true
     }
+
+    fn statfs(&self) -> VfsResult<StatFs> {
+        Ok(crate::anonymous::no_space())
+    }
 }
 
 impl Node {
@@ -79,11 +141,13 @@ impl Node {
     fn node(&self, entry: Entry) -> VfsResult<Arc<dyn Inode>> {
         let kernel = self.kernel()?;
         let exists = match entry {
-            Entry::Root | Entry::Myself | Entry::System(_) => true,
-            Entry::Process(pid) | Entry::ProcessFile(pid, _) | Entry::Fds(pid) => {
-                kernel.table.get(pid).is_ok()
-            }
-            Entry::Fd(pid, fd) => {
+            Entry::Root | Entry::Myself | Entry::System(_) | Entry::Directory(_) => true,
+            Entry::Process(pid)
+            | Entry::ProcessFile(pid, _)
+            | Entry::Fds(pid)
+            | Entry::FdInfos(pid)
+            | Entry::Network(pid) => kernel.table.get(pid).is_ok(),
+            Entry::Fd(pid, fd) | Entry::FdInfo(pid, fd) => {
                 kernel.table.get(pid).is_ok_and(|process| process.with_fds(|fds| fds.get(fd).is_ok()))
             }
         };
@@ -96,8 +160,14 @@ impl Node {
     /// The process that the node belongs to.
     fn process(&self) -> VfsResult<Option<Arc<Process>>> {
         match self.entry {
-            Entry::Root | Entry::Myself | Entry::System(_) => Ok(None),
-            Entry::Process(pid) | Entry::ProcessFile(pid, _) | Entry::Fds(pid) | Entry::Fd(pid, _) => {
+            Entry::Root | Entry::Myself | Entry::System(_) | Entry::Directory(_) => Ok(None),
+            Entry::Process(pid)
+            | Entry::ProcessFile(pid, _)
+            | Entry::Fds(pid)
+            | Entry::Fd(pid, _)
+            | Entry::FdInfos(pid)
+            | Entry::FdInfo(pid, _)
+            | Entry::Network(pid) => {
                 let gone = |_| Errno::ESRCH;
                 Ok(Some(self.kernel()?.table.get(pid).map_err(gone)?))
             }
@@ -112,9 +182,23 @@ impl Node {
                 let process = kernel.table.get(pid)?;
                 Ok(file.content(&kernel, &process)?)
             }
-            Entry::Root | Entry::Process(_) | Entry::Fds(_) => Err(Errno::EISDIR.into()),
+            Entry::FdInfo(pid, fd) => {
+                let description = self.description(pid, fd)?;
+                Ok(process::fd_info(&description))
+            }
+            Entry::Root
+            | Entry::Directory(_)
+            | Entry::Process(_)
+            | Entry::Fds(_)
+            | Entry::FdInfos(_)
+            | Entry::Network(_) => Err(Errno::EISDIR.into()),
             Entry::Myself | Entry::Fd(..) => Err(Errno::EINVAL.into()),
         }
+    }
+
+    fn description(&self, pid: Pid, fd: Fd) -> VfsResult<Arc<FileDescription>> {
+        let process = self.kernel()?.table.get(pid).map_err(|_| Errno::ENOENT)?;
+        Ok(process.with_fds(|fds| fds.get(fd).cloned()).map_err(|_| Errno::ENOENT)?)
     }
 
     fn entries(&self) -> VfsResult<Vec<DirEntry>> {
@@ -124,27 +208,39 @@ impl Node {
             Some(DirEntry { name, ino: entry.ino(), file_type: entry.file_type() })
         };
         let number = |number: u64| number.to_string().into_bytes();
+        let system = |directory: &'static str| {
+            children(directory).filter_map(|(name, entry)| listed(name.as_bytes(), entry))
+        };
         Ok(match self.entry {
             Entry::Root => {
-                let system =
-                    SystemFile::ALL.iter().filter_map(|file| listed(file.name(), Entry::System(*file)));
                 let processes = kernel.table.all().into_iter().filter_map(|(process, _)| {
                     let pid = process.pid;
                     listed(&number(u64::from(pid.raw().unsigned_abs())), Entry::Process(pid))
                 });
-                listed(b"self", Entry::Myself).into_iter().chain(system).chain(processes).collect()
+                listed(b"self", Entry::Myself).into_iter().chain(system("")).chain(processes).collect()
             }
+            Entry::Directory(directory) => system(directory.path()).collect(),
+            Entry::Network(_) => system(NETWORK).collect(),
             Entry::Process(pid) => {
                 let file = |file: &ProcessFile| listed(file.name(), Entry::ProcessFile(pid, *file));
-                ProcessFile::ALL.iter().filter_map(file).chain(listed(b"fd", Entry::Fds(pid))).collect()
+                let directories = [
+                    (&b"fd"[..], Entry::Fds(pid)),
+                    (b"fdinfo", Entry::FdInfos(pid)),
+                    (b"net", Entry::Network(pid)),
+                ];
+                let directories = directories.into_iter().filter_map(|(name, entry)| listed(name, entry));
+                ProcessFile::ALL.iter().filter_map(file).chain(directories).collect()
             }
-            Entry::Fds(pid) => {
+            Entry::Fds(pid) | Entry::FdInfos(pid) => {
                 let process = kernel.table.get(pid).map_err(|_| Errno::ENOENT)?;
                 let fds: Vec<Fd> = process.with_fds(|fds| fds.iter().map(|(fd, _)| fd).collect());
-                fds.iter()
-                    .filter_map(|fd| listed(&number(u64::from(fd.raw())), Entry::Fd(pid, *fd)))
-                    .collect()
+                let entry = |fd| match self.entry {
+                    Entry::FdInfos(_) => Entry::FdInfo(pid, fd),
+                    _ => Entry::Fd(pid, fd),
+                };
+                fds.iter().filter_map(|fd| listed(&number(u64::from(fd.raw())), entry(*fd))).collect()
             }
+            Entry::FdInfo(..) => return Err(Errno::ENOTDIR.into()),
             Entry::Myself | Entry::System(_) | Entry::ProcessFile(..) | Entry::Fd(..) => {
                 return Err(Errno::ENOTDIR.into());
             }
@@ -159,26 +255,37 @@ impl Entry {
             Self::Root => 1,
             Self::Myself => 2,
             Self::System(file) => 3 + file as u64,
+            Self::Directory(directory) => 200 + directory as u64,
             Self::Process(pid) => of_process(pid),
             Self::ProcessFile(pid, file) => of_process(pid) + 1 + file as u64,
             Self::Fds(pid) => of_process(pid) + FDS,
+            Self::FdInfos(pid) => of_process(pid) + FD_INFOS,
+            Self::Network(pid) => of_process(pid) + NETWORK_INO,
             Self::Fd(pid, fd) => of_process(pid) + FIRST_FD + u64::from(fd.raw()),
+            Self::FdInfo(pid, fd) => of_process(pid) + FIRST_FD_INFO + u64::from(fd.raw()),
         }
     }
 
     fn file_type(self) -> FileType {
         match self {
-            Self::Root | Self::Process(_) | Self::Fds(_) => FileType::Directory,
+            Self::Root
+            | Self::Directory(_)
+            | Self::Process(_)
+            | Self::Fds(_)
+            | Self::FdInfos(_)
+            | Self::Network(_) => FileType::Directory,
             Self::Myself | Self::Fd(..) => FileType::Symlink,
-            Self::System(file) => file.file_type(),
+            Self::System(file) if file.target().is_some() => FileType::Symlink,
+            Self::System(_) | Self::FdInfo(..) => FileType::Regular,
             Self::ProcessFile(_, file) => file.file_type(),
         }
     }
 
     fn mode(self) -> Mode {
         match self {
-            Self::Root | Self::Process(_) => Mode::new(0o555),
-            Self::Fds(_) => Mode::new(0o500),
+            Self::Root | Self::Directory(_) | Self::Process(_) | Self::Network(_) => Mode::new(0o555),
+            Self::Fds(_) | Self::FdInfos(_) => Mode::new(0o500),
+            Self::FdInfo(..) => Mode::new(0o400),
             Self::Fd(..) => Mode::new(0o700),
             Self::Myself => Mode::new(0o777),
             Self::System(file) => Mode::new(if file.target().is_some() { 0o777 } else { 0o444 }),
@@ -208,19 +315,22 @@ impl Inode for Node {
 
     fn lookup(&self, name: Name<'_>) -> VfsResult<Arc<dyn Inode>> {
         let bytes = name.as_bytes();
+        let child = |directory: &'static str| {
+            children(directory).find(|(name, _)| name.as_bytes() == bytes).map(|(_, entry)| entry)
+        };
+        let fd = || parse_number(bytes).and_then(|number| Fd::try_from(number).ok());
         let entry = match self.entry {
             Entry::Root if bytes == b"self" => Some(Entry::Myself),
-            Entry::Root => match SystemFile::named(bytes) {
-                Some(file) => Some(Entry::System(file)),
-                None => parse_number(bytes).and_then(Pid::new).map(Entry::Process),
-            },
+            Entry::Root => child("").or_else(|| parse_number(bytes).and_then(Pid::new).map(Entry::Process)),
+            Entry::Directory(directory) => child(directory.path()),
+            Entry::Network(_) => child(NETWORK),
             Entry::Process(pid) if bytes == b"fd" => Some(Entry::Fds(pid)),
+            Entry::Process(pid) if bytes == b"fdinfo" => Some(Entry::FdInfos(pid)),
+            Entry::Process(pid) if bytes == b"net" => Some(Entry::Network(pid)),
             Entry::Process(pid) => ProcessFile::named(bytes).map(|file| Entry::ProcessFile(pid, file)),
-            Entry::Fds(pid) => {
-                let fd = parse_number(bytes).and_then(|number| Fd::try_from(number).ok());
-                fd.map(|fd| Entry::Fd(pid, fd))
-            }
-            Entry::Myself | Entry::System(_) | Entry::ProcessFile(..) | Entry::Fd(..) => {
+            Entry::Fds(pid) => fd().map(|fd| Entry::Fd(pid, fd)),
+            Entry::FdInfos(pid) => fd().map(|fd| Entry::FdInfo(pid, fd)),
+            Entry::Myself | Entry::System(_) | Entry::ProcessFile(..) | Entry::Fd(..) | Entry::FdInfo(..) => {
                 return Err(Errno::ENOTDIR.into());
             }
         };
@@ -242,7 +352,16 @@ impl Inode for Node {
             Entry::Root => Parent::Root,
             Entry::Process(pid) => above(Entry::Root, pid.to_string().as_bytes()),
             Entry::Fds(pid) => above(Entry::Process(pid), b"fd"),
-            Entry::Myself | Entry::System(_) | Entry::ProcessFile(..) | Entry::Fd(..) => Parent::Detached,
+            Entry::FdInfos(pid) => above(Entry::Process(pid), b"fdinfo"),
+            Entry::Network(pid) => above(Entry::Process(pid), b"net"),
+            Entry::Directory(directory) => {
+                let (parent, name) = directory.path().rsplit_once('/').unwrap_or(("", directory.path()));
+                let parent = SystemDirectory::ALL.into_iter().find(|other| other.path() == parent);
+                above(parent.map_or(Entry::Root, Entry::Directory), name.as_bytes())
+            }
+            Entry::Myself | Entry::System(_) | Entry::ProcessFile(..) | Entry::Fd(..) | Entry::FdInfo(..) => {
+                Parent::Detached
+            }
         }
     }
 
@@ -260,18 +379,13 @@ impl Inode for Node {
 
     fn read_link(&self) -> VfsResult<Vec<u8>> {
         match self.entry {
-            Entry::System(file) => file.target().ok_or_else(|| Errno::EINVAL.into()),
+            Entry::System(file) => file.target().map(<[u8]>::to_vec).ok_or_else(|| Errno::EINVAL.into()),
             Entry::ProcessFile(pid, file) => {
                 let kernel = self.kernel()?;
                 Ok(file.target(&kernel, &*kernel.table.get(pid).map_err(|_| Errno::ENOENT)?)?)
             }
-            Entry::Fd(pid, fd) => {
-                let kernel = self.kernel()?;
-                let process = kernel.table.get(pid).map_err(|_| Errno::ENOENT)?;
-                let description = process.with_fds(|fds| fds.get(fd).cloned()).map_err(|_| Errno::ENOENT)?;
-                Ok(process::name_of(&kernel, &description))
-            }
-            Entry::Myself | Entry::Root | Entry::Process(_) | Entry::Fds(_) => Err(Errno::EINVAL.into()),
+            Entry::Fd(pid, fd) => Ok(process::name_of(&*self.kernel()?, &*self.description(pid, fd)?)),
+            _ => Err(Errno::EINVAL.into()),
         }
     }
 
@@ -282,12 +396,7 @@ impl Inode for Node {
                 Some(pid) => Ok(pid.to_string().into_bytes()),
                 None => Err(Errno::ENOENT.into()),
             },
-            Entry::Root
-            | Entry::System(_)
-            | Entry::Process(_)
-            | Entry::ProcessFile(..)
-            | Entry::Fds(_)
-            | Entry::Fd(..) => self.read_link(),
+            _ => self.read_link(),
         }
     }
 
@@ -304,12 +413,7 @@ impl Inode for Node {
             Entry::ProcessFile(pid, ProcessFile::Cwd) => {
                 Some(jump(pid, &|process| Ok(process.cwd().location.clone())))
             }
-            Entry::Root
-            | Entry::Myself
-            | Entry::System(_)
-            | Entry::Process(_)
-            | Entry::ProcessFile(..)
-            | Entry::Fds(_) => None,
+            _ => None,
         }
     }
 }

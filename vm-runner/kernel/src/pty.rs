@@ -140,6 +140,10 @@ impl FileSystem for DevPts {
         "devpts"
     }
 
+    fn statfs(&self) -> VfsResult<vm_vfs::StatFs> {
+        Ok(crate::anonymous::no_space())
+    }
+
     fn root(&self) -> Arc<dyn Inode> {
         Arc::new(Directory { kernel: Weak::clone(&self.kernel) })
     }

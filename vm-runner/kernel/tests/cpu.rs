@@ -16,7 +16,13 @@ use vm_kernel::{Clock, Command, ExitStatus, Kernel, Limits, Pid, SystemClock};
 use crate::machine::{Machine, spawn, wait};
 
 /// The host's clock, where all time is CPU time.
-struct ComputingClock(SystemClock);
+pub(crate) struct ComputingClock(SystemClock);
+
+impl ComputingClock {
+    pub(crate) fn new() -> Self {
+        Self(SystemClock::new())
+    }
+}
 
 impl Clock for ComputingClock {
     fn realtime(&self) -> Timespec {
@@ -34,7 +40,7 @@ impl Clock for ComputingClock {
 
 fn machine(cpu_millis: u32) -> Machine {
     let limits = Limits { cpu_millis, ..Limits::default() };
-    let clock = Arc::new(ComputingClock(SystemClock::new()));
+    let clock = Arc::new(ComputingClock::new());
     let machine = Machine::with(|builder| builder.limits(limits).clock(clock));
     machine.program("spin", |_| async move {
         loop {
@@ -60,7 +66,7 @@ fn machine(cpu_millis: u32) -> Machine {
 }
 
 /// Uses CPU time, then returns from the poll, as a driver does at the end of a slice.
-async fn compute(millis: u64) {
+pub(crate) async fn compute(millis: u64) {
     // Tokio's own would yield until nobody else wants to run, which no driver does.
     let _ = futures::poll!(std::pin::pin!(tokio::time::advance(Duration::from_millis(millis))));
     let mut has_yielded = false;

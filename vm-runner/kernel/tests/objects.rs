@@ -20,6 +20,7 @@ mod pipe;
 mod poll;
 mod procfs;
 mod program;
+mod rlimit;
 mod signal;
 mod socket;
 mod spawn;

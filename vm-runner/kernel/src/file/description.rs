@@ -16,6 +16,7 @@ use super::{Addressing, Direction, File, FileKind, total_len, total_room};
 use crate::context::ProcessContext;
 use crate::mutex::Mutex;
 use crate::poll::{Interest, Waiter, wait_ready};
+use crate::process::rlimit::{Resource, Rlimit};
 use crate::usage::Charge;
 
 /// An open file.
@@ -84,6 +85,11 @@ impl FileDescription {
         &*self.file
     }
 
+    /// Where the next read or write happens.
+    pub(crate) fn offset(&self) -> u64 {
+        *self.offset.lock()
+    }
+
     /// How it was opened, and its status flags.
     pub(crate) fn flags(&self) -> OpenFlags {
         self.access | OpenFlags::from_bits_truncate(self.status.load(Ordering::Relaxed))
@@ -139,7 +145,7 @@ impl FileDescription {
     pub(crate) async fn write(&self, ctx: &ProcessContext, buffers: &[IoSlice<'_>]) -> Result<usize, Errno> {
         self.check_open_for(Direction::Write)?;
         let Some(readiness) = self.file.readiness() else {
-            return self.try_write(buffers);
+            return self.try_write(ctx, buffers);
         };
         let interest = Interest { readiness, events: PollEvents::OUT };
         let total = total_len(buffers);
@@ -214,11 +220,15 @@ impl FileDescription {
         }
     }
 
-    fn try_write(&self, buffers: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    fn try_write(&self, ctx: &ProcessContext, buffers: &[IoSlice<'_>]) -> Result<usize, Errno> {
         let count = match self.file.addressing() {
             Addressing::Offset => {
                 let mut offset = self.offset.lock();
-                if self.flags().contains(OpenFlags::APPEND) {
+                let appends = self.flags().contains(OpenFlags::APPEND);
+                let mut fitting = Vec::new();
+                let at = || if appends { Ok(self.location.inode().stat()?.size) } else { Ok(*offset) };
+                let buffers = within_limit(ctx, at, buffers, &mut fitting)?;
+                if appends {
                     let (count, end) = self.file.append(buffers)?;
                     *offset = end;
                     count
@@ -245,8 +255,18 @@ impl FileDescription {
     }
 
     /// Writes at an offset; the description's own stays.
-    pub(crate) fn write_at(&self, offset: u64, buffers: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    pub(crate) fn write_at(
+        &self,
+        ctx: &ProcessContext,
+        offset: u64,
+        buffers: &[IoSlice<'_>],
+    ) -> Result<usize, Errno> {
         self.check_open_for(Direction::Write)?;
+        let mut fitting = Vec::new();
+        let buffers = match self.file.addressing() {
+            Addressing::Offset => within_limit(ctx, || Ok(offset), buffers, &mut fitting)?,
+            Addressing::Anywhere | Addressing::Stream => buffers,
+        };
         let count = match self.file.addressing() {
             Addressing::Offset => self.file.write_at(offset, buffers)?,
             Addressing::Anywhere => self.file.try_write(buffers)?,
@@ -290,6 +310,30 @@ impl FileDescription {
         }
         Ok(())
     }
+}
+
+/// What of a write the limit of file sizes lets through. At the limit: `EFBIG`, and `SIGXFSZ`.
+fn within_limit<'a>(
+    ctx: &ProcessContext,
+    at: impl FnOnce() -> Result<u64, Errno>,
+    buffers: &'a [IoSlice<'a>],
+    fitting: &'a mut Vec<IoSlice<'a>>,
+) -> Result<&'a [IoSlice<'a>], Errno> {
+    let limit = ctx.process().rlimit(Resource::FileSize).soft;
+    let total = total_len(buffers);
+    if limit == Rlimit::INFINITY || total == 0 {
+        return Ok(buffers);
+    }
+    let mut room = usize::try_from(limit.saturating_sub(at()?)).unwrap_or(usize::MAX);
+    if room == 0 {
+        return Err(ctx.file_too_large());
+    }
+    for buffer in buffers {
+        let (part, _) = buffer.split_at(buffer.len().min(room));
+        room -= part.len();
+        fitting.push(IoSlice::new(part));
+    }
+    Ok(fitting)
 }
 
 impl fmt::Debug for FileDescription {

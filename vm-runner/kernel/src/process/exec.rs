@@ -44,7 +44,7 @@ pub(crate) fn exec(ctx: &ProcessContext, request: ExecRequest) -> Result<Replace
         cwd: WorkingDirectory::clone(&process.cwd()),
         credentials: process.credentials(),
         umask: process.umask(),
-        open_files: process.open_files_limit(),
+        rlimits: process.rlimits(),
         signals: process.signals(Clone::clone),
         share: process.cpu.share(),
         tracing: Tracing::default(),

@@ -10,9 +10,10 @@ use vm_vfs::{Caller, Location};
 
 use super::environment::{Completed, Environment, complete};
 use super::image::{Image, args_bytes};
+use super::rlimit::Rlimits;
 use super::signal::SignalState;
 use super::table::{Parent, Placement};
-use super::{ExitStatus, Pgid, Pid, Process, ProcessParts, Rlimit, WorkingDirectory, logical_path};
+use super::{ExitStatus, Pgid, Pid, Process, ProcessParts, WorkingDirectory, logical_path};
 use crate::context::ProcessContext;
 use crate::cpu::{CpuTime, Share};
 use crate::driver::ProgramEnd;
@@ -117,7 +118,7 @@ pub(crate) struct Draft {
     pub(crate) cwd: WorkingDirectory,
     pub(crate) credentials: Arc<Credentials>,
     pub(crate) umask: Mode,
-    pub(crate) open_files: Rlimit,
+    pub(crate) rlimits: Rlimits,
     pub(crate) signals: SignalState,
     pub(crate) share: Arc<Share>,
     pub(crate) tracing: Tracing,
@@ -148,6 +149,7 @@ pub(crate) async fn spawn(ctx: &ProcessContext, request: SpawnRequest) -> Result
         SpawnGroup::Join(group) => Placement::Group(group),
         SpawnGroup::OwnSession => Placement::OwnSession,
     };
+    kernel.check_processes_of(ctx.process())?;
     let child = kernel.add_process(draft, image, Parent::Process(ctx.pid()), placement)?;
     kernel.start(&child);
     Ok(child.pid)
@@ -172,7 +174,7 @@ impl Draft {
             cwd: WorkingDirectory::clone(&parent.cwd()),
             credentials,
             umask: parent.umask(),
-            open_files: parent.open_files_limit(),
+            rlimits: parent.rlimits(),
             signals,
             share: parent.cpu.share(),
             tracing: parent.tracing.for_child(),
@@ -180,7 +182,7 @@ impl Draft {
     }
 
     async fn apply(&mut self, ctx: &ProcessContext, action: FileAction) -> Result<(), Errno> {
-        let limit = u32::try_from(self.open_files.soft).unwrap_or(u32::MAX);
+        let limit = self.rlimits.fds();
         match action {
             // Standard streams may be missing already, and programs do not expect to hear of it.
             FileAction::Close(fd) if fd <= Fd::STDERR => drop(self.fds.remove(fd).ok()),
@@ -268,7 +270,7 @@ impl KernelInner {
         parent: Parent,
         placement: Placement,
     ) -> Result<Arc<Process>, Errno> {
-        let Draft { fds, cwd, credentials, umask, open_files, signals, share, tracing } = draft;
+        let Draft { fds, cwd, credentials, umask, rlimits, signals, share, tracing } = draft;
         let charge = self.meters.processes.take_one()?;
         let parts = ProcessParts {
             fds,
@@ -276,7 +278,7 @@ impl KernelInner {
             signals,
             credentials,
             umask,
-            open_files,
+            rlimits,
             cwd: Arc::new(cwd),
             memory: self.meters.memory.empty_charge(),
             started: self.clock.monotonic(),

@@ -14,7 +14,7 @@ use crate::mutex::Mutex;
 use crate::usage::Charge;
 
 /// Pids wrap around here, as on Linux.
-const MAX_PID: i32 = 4_194_304;
+pub(crate) const MAX_PID: i32 = 4_194_304;
 /// The first pid; 1 is what adopts orphans, and no process.
 const FIRST_PID: i32 = 2;
 
@@ -27,6 +27,8 @@ pub(crate) struct ProcessTable {
 struct Inner {
     entries: BTreeMap<Pid, Entry>,
     next: i32,
+    /// Processes ever made.
+    made: u64,
     accepts_processes: bool,
 }
 
@@ -88,7 +90,7 @@ pub(crate) struct Ended {
 
 impl Default for Inner {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), next: FIRST_PID, accepts_processes: true }
+        Self { entries: BTreeMap::new(), next: FIRST_PID, made: 0, accepts_processes: true }
     }
 }
 
@@ -110,6 +112,7 @@ impl ProcessTable {
             return Err(Errno::EAGAIN);
         }
         let pid = inner.free_pid()?;
+        inner.made += 1;
         let (group, session) = inner.place(pid, parent, placement)?;
         let process = Arc::new(make(pid));
         if let Parent::Process(parent) = parent {
@@ -143,6 +146,11 @@ impl ProcessTable {
     /// How a process relates to others.
     pub(crate) fn relations(&self, pid: Pid) -> Result<Relations, Errno> {
         self.inner.lock().entry(pid).map(Entry::relations)
+    }
+
+    /// How many processes were ever made.
+    pub(crate) fn made(&self) -> u64 {
+        self.inner.lock().made
     }
 
     /// All processes, ascending, zombies included.

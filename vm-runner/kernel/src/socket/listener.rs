@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use vm_abi::{Errno, Mode, PollEvents};
+use vm_abi::{Errno, Mode, PollEvents, Uid};
 use vm_vfs::WalkContext;
 
 use super::address::{SocketAddress, UnixAddress, is_local};
@@ -115,7 +115,32 @@ impl SocketNode {
     }
 }
 
+/// A stream socket that is bound to a port.
+pub(crate) struct BoundStream {
+    pub(crate) local: SocketAddr,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) is_listening: bool,
+    pub(crate) ino: u64,
+    pub(crate) uid: Uid,
+}
+
 impl Network {
+    /// Stream sockets that are bound to ports, ascending by port.
+    pub(crate) fn bound_streams(&self) -> Vec<BoundStream> {
+        let bound: Vec<_> = self.ports.lock().stream_ports().collect();
+        let describe = |(local, socket): (SocketAddr, Arc<SocketNode>)| BoundStream {
+            local,
+            peer: socket.peer_address().ok().and_then(|address| match address {
+                SocketAddress::Inet(address) => Some(address),
+                SocketAddress::Unix(_) => None,
+            }),
+            is_listening: socket.is_listening(),
+            ino: socket.node.ino(),
+            uid: socket.node.stat().uid,
+        };
+        bound.into_iter().map(describe).collect()
+    }
+
     /// Addresses on which somebody waits for connections, ascending by port.
     pub(crate) fn listening(&self) -> Vec<SocketAddr> {
         let bound: Vec<_> = self.ports.lock().stream_ports().collect();

@@ -11,6 +11,7 @@ use super::{Blocking, DirRecord, Fd, FdFlags, FileKind, Flock, HeldLock, LockKin
 use crate::context::ProcessContext;
 use crate::file::Direction;
 use crate::file::directory::Directory;
+use crate::poll::checkpoint;
 use crate::trace::show::{Data, Other, Path, Pieces};
 use crate::trace::{Call, traced};
 
@@ -29,6 +30,7 @@ pub async fn read(ctx: &ProcessContext, fd: Fd, buffer: &mut [u8]) -> Result<usi
 pub async fn readv(ctx: &ProcessContext, fd: Fd, buffers: &mut [IoSliceMut<'_>]) -> Result<usize, Errno> {
     let call = Call::begin(ctx, "read", |call| call.argument(&fd));
     let result = async { ctx.description(fd)?.read(ctx, buffers).await }.await;
+    ctx.process().count_transfer(result.unwrap_or(0), 0);
     if let Some(call) = call {
         call.end_filled(&result, buffers);
     }
@@ -51,8 +53,13 @@ pub async fn write(ctx: &ProcessContext, fd: Fd, bytes: &[u8]) -> Result<usize, 
 pub async fn writev(ctx: &ProcessContext, fd: Fd, buffers: &[IoSlice<'_>]) -> Result<usize, Errno> {
     traced!(ctx, "write", [fd, Pieces(buffers)], async {
         let result = ctx.description(fd)?.write(ctx, buffers).await;
+        ctx.process().count_transfer(0, result.unwrap_or(0));
         if result == Err(Errno::EPIPE) {
             ctx.broken_pipe().await;
+        }
+        if result == Err(Errno::EFBIG) {
+            // SIGXFSZ may have killed it.
+            checkpoint(ctx).await;
         }
         result
     })
@@ -79,7 +86,7 @@ pub fn pread(ctx: &ProcessContext, fd: Fd, buffer: &mut [u8], offset: u64) -> Re
 /// `EBADF`, `ESPIPE`, `ENOSPC`, `EFBIG`.
 pub fn pwrite(ctx: &ProcessContext, fd: Fd, bytes: &[u8], offset: u64) -> Result<usize, Errno> {
     traced!(ctx, "pwrite64", [fd, Data(bytes), offset], {
-        ctx.description(fd)?.write_at(offset, &[IoSlice::new(bytes)])
+        ctx.description(fd)?.write_at(ctx, offset, &[IoSlice::new(bytes)])
     })
 }
 
@@ -261,6 +268,7 @@ pub fn truncate(ctx: &ProcessContext, fd: Fd, size: u64) -> Result<(), Errno> {
     traced!(ctx, "ftruncate", [fd, size], {
         let description = ctx.description(fd)?;
         description.check_open_for(Direction::Write).map_err(|_| Errno::EINVAL)?;
+        ctx.check_file_size(size)?;
         Ok(description.location().set_size(size)?)
     })
 }
@@ -275,7 +283,10 @@ pub fn allocate(ctx: &ProcessContext, fd: Fd, offset: u64, len: u64, how: Alloca
         description.check_open_for(Direction::Write)?;
         match description.file().kind() {
             _ if len == 0 => Err(Errno::EINVAL),
-            FileKind::Regular => Ok(description.location().allocate(offset, len, how)?),
+            FileKind::Regular => {
+                ctx.check_file_size(offset.saturating_add(len))?;
+                Ok(description.location().allocate(offset, len, how)?)
+            }
             FileKind::Pipe => Err(Errno::ESPIPE),
             FileKind::Directory
             | FileKind::Terminal

@@ -301,6 +301,7 @@ pub fn statfs(ctx: &ProcessContext, dir: DirFd, path: &[u8]) -> Result<StatFs, E
 /// `EISDIR`, `EINVAL`, `EACCES`, `EROFS`, `EFBIG`, `ENOSPC`.
 pub fn truncate(ctx: &ProcessContext, dir: DirFd, path: &[u8], size: u64) -> Result<(), Errno> {
     traced!(ctx, "truncate", [dir, Path(path), size], {
+        ctx.check_file_size(size)?;
         paths(ctx, dir, path)?.walk(|walk| walk.truncate(path, size))
     })
 }

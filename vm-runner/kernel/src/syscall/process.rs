@@ -5,8 +5,8 @@ use std::sync::Arc;
 use vm_abi::{Credentials, Errno, Gid, Mode, Signal, Uid};
 
 use super::{
-    ExecRequest, IdChange, Itimer, KillTarget, Pgid, Pid, Replaced, Rlimit, Sid, SpawnRequest, WaitOptions,
-    WaitResult, WaitTarget,
+    ExecRequest, IdChange, Itimer, KillTarget, Pgid, Pid, Replaced, Resource, Rlimit, Sid, SpawnRequest,
+    WaitOptions, WaitResult, WaitTarget,
 };
 use crate::context::ProcessContext;
 use crate::poll::checkpoint;
@@ -238,27 +238,34 @@ pub fn set_groups(ctx: &ProcessContext, groups: Vec<Gid>) -> Result<(), Errno> {
     })
 }
 
+/// What the process has limited itself to.
+#[must_use]
+pub fn rlimit(ctx: &ProcessContext, resource: Resource) -> Rlimit {
+    ctx.process().rlimit(resource)
+}
+
+/// Limits the process, and children that it makes from now on.
+///
+/// # Errors
+/// `EINVAL` if `soft` exceeds `hard`, `EPERM` for raising `hard`.
+pub fn set_rlimit(ctx: &ProcessContext, resource: Resource, limit: Rlimit) -> Result<(), Errno> {
+    traced!(ctx, "setrlimit", [Other(&resource), Other(&limit)], {
+        ctx.process().set_rlimit(resource, limit)
+    })
+}
+
 /// How many fds the process may have (`RLIMIT_NOFILE`).
 #[must_use]
 pub fn open_files_limit(ctx: &ProcessContext) -> Rlimit {
-    ctx.process().open_files_limit()
+    rlimit(ctx, Resource::OpenFiles)
 }
 
 /// Sets how many fds the process may have.
 ///
 /// # Errors
-/// `EINVAL` if `soft` exceeds `hard`, `EPERM` for raising `hard`.
+/// As [`set_rlimit`].
 pub fn set_open_files_limit(ctx: &ProcessContext, limit: Rlimit) -> Result<(), Errno> {
-    ctx.process().change_open_files_limit(|current| {
-        if limit.soft > limit.hard {
-            return Err(Errno::EINVAL);
-        }
-        if limit.hard > current.hard {
-            return Err(Errno::EPERM);
-        }
-        *current = limit;
-        Ok(())
-    })
+    set_rlimit(ctx, Resource::OpenFiles, limit)
 }
 
 /// The real-time timer.
