@@ -3,6 +3,7 @@
 //! Knows no route: what answers requests is given by the caller, per connection.
 #![expect(clippy::disallowed_methods, reason = "host-facing: the server that listens")]
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
@@ -29,6 +30,8 @@ use crate::supervisor::tls::Tls;
 const MAX_CONNECTIONS: usize = 8192;
 /// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection without TLS may say nothing before it is closed: anybody can open those.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a connection may be idle, or take to send the head of a request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// HTTP/2 streams at once on one connection.
@@ -158,8 +161,16 @@ where
     S::Future: Send + 'static,
 {
     match (socket, tls) {
-        (Socket::Unix(stream), _) => serve_stream(stream, service_for(Peer::Developer), stop).await,
-        (Socket::Tcp(stream), None) => serve_stream(stream, service_for(Peer::Developer), stop).await,
+        (Socket::Unix(stream), _) => {
+            if speaks(stream.readable(), &stop).await {
+                serve_stream(stream, service_for(Peer::Developer), stop).await;
+            }
+        }
+        (Socket::Tcp(stream), None) => {
+            if speaks(stream.readable(), &stop).await {
+                serve_stream(stream, service_for(Peer::Developer), stop).await;
+            }
+        }
         (Socket::Tcp(stream), Some(tls)) => {
             match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.acceptor().accept(stream)).await {
                 Ok(Ok(stream)) => {
@@ -172,6 +183,14 @@ where
                 Err(_) => tracing::debug!("a TLS handshake took too long"),
             }
         }
+    }
+}
+
+/// Whether a connection says anything in time. Nothing else bounds that: the protocol is not known before.
+async fn speaks(readable: impl Future<Output = io::Result<()>>, stop: &CancellationToken) -> bool {
+    tokio::select! {
+        first = tokio::time::timeout(FIRST_BYTE_TIMEOUT, readable) => matches!(first, Ok(Ok(()))),
+        () = stop.cancelled() => false,
     }
 }
 
@@ -200,5 +219,42 @@ where
     };
     if let Err(error) = result {
         tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+    use hyper::service::service_fn;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::http::empty;
+    use crate::task;
+
+    /// What a client reads that says this much.
+    async fn answer_to(text: &str) -> String {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let listener = Listener::bind(&ListenAddress::Unix(path.clone())).await.unwrap();
+        let service_for = |_| service_fn(|_| async { Ok(empty(StatusCode::NO_CONTENT)) });
+        let stop = CancellationToken::new();
+        let _server = task::spawn(serve(listener, None, service_for, stop, Duration::ZERO));
+        let mut client = UnixStream::connect(&path).await.unwrap();
+        client.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_says_nothing_does_not_stay() {
+        assert_eq!(answer_to("").await, "");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_speaks_is_answered() {
+        let answer = answer_to("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
     }
 }

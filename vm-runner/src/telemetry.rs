@@ -1,9 +1,16 @@
 //! Logging. Goes to standard error, which belongs to logs alone.
+//!
+//! Each request has a span (`--log debug`) with its request id and its place in a trace (W3C Trace Context), in the
+//! supervisor and in the vm process alike: both headers are passed on with the request.
 
+use http::HeaderName;
+use tracing::Span;
 use tracing_subscriber::EnvFilter;
+use vm_api::header;
 
 use crate::args::LogFormat;
 use crate::config::Config;
+use crate::http::{Request, header_text};
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
@@ -34,4 +41,11 @@ pub fn init(config: &Config) -> Result<(), Error> {
         LogFormat::Text => builder.with_ansi(false).init(),
     }
     Ok(())
+}
+
+/// The span of a request. `face` is the part of this program that answers it.
+pub(crate) fn request_span(face: &'static str, request: &Request) -> Span {
+    let text = |name| header_text(request.headers(), &HeaderName::from_static(name));
+    let (request_id, traceparent) = (text(header::REQUEST_ID), text(header::TRACEPARENT));
+    tracing::debug_span!("request", face, method = %request.method(), request_id, traceparent)
 }

@@ -12,7 +12,7 @@ use vm_api::{Problem, ProblemCode, WorkspaceConfig, WorkspaceState};
 use super::fleet::Fleet;
 use super::state_dir::KnownEpochs;
 use super::uid::Uid;
-use super::workspace::{Workspace, stale_epoch};
+use super::workspace::{Resting, Workspace, stale_epoch};
 use crate::task::Task;
 
 /// All workspaces.
@@ -22,8 +22,10 @@ pub(crate) struct Registry {
     max_workspaces: usize,
     stop: CancellationToken,
     /// Guarded by itself; a leaf in the lock order.
-    entries: Mutex<HashMap<Uid, Entry>>,
+    entries: Mutex<Entries>,
 }
+
+type Entries = HashMap<Uid, Entry>;
 
 #[derive(Debug)]
 enum Entry {
@@ -31,6 +33,8 @@ enum Entry {
     Unbound { epoch: u64 },
     /// Told by the operator.
     Bound { workspace: Workspace, owner: Task<()> },
+    /// Told by the operator, asleep, and left alone for a while: it has no owner until somebody comes.
+    Resting(Resting),
 }
 
 impl Registry {
@@ -46,20 +50,54 @@ impl Registry {
     }
 
     /// A workspace that can take actions.
-    pub(crate) fn get(&self, uid: &Uid) -> Result<Workspace, Problem> {
-        match self.lock().get(uid) {
+    pub(crate) fn get(self: &Arc<Self>, uid: &Uid) -> Result<Workspace, Problem> {
+        let mut entries = self.lock();
+        match entries.get(uid) {
+            Some(Entry::Resting(resting)) => {
+                let resting = resting.clone();
+                Ok(self.resume(&mut entries, uid, resting))
+            }
             Some(Entry::Bound { workspace, .. }) if !workspace.is_gone() => Ok(workspace.clone()),
-            Some(Entry::Unbound { .. }) => {
-                let detail = format!(
-                    "the workspace {uid} is bound to this runner, which restarted and was not told its configuration yet"
-                );
-                Err(Problem::new(ProblemCode::WorkspaceNotBound, detail))
-            }
-            Some(Entry::Bound { .. }) | None => {
-                let detail = format!("this runner has no workspace {uid}");
-                Err(Problem::new(ProblemCode::WorkspaceNotFound, detail))
-            }
+            Some(Entry::Unbound { .. }) => Err(unbound(uid)),
+            Some(Entry::Bound { .. }) | None => Err(not_found(uid)),
         }
+    }
+
+    /// How a workspace is.
+    pub(crate) fn state(&self, uid: &Uid) -> Result<Arc<WorkspaceState>, Problem> {
+        match self.lock().get(uid) {
+            Some(Entry::Resting(resting)) => Ok(Arc::clone(&resting.state)),
+            Some(Entry::Bound { workspace, .. }) if !workspace.is_gone() => Ok(workspace.state()),
+            Some(Entry::Unbound { .. }) => Err(unbound(uid)),
+            Some(Entry::Bound { .. }) | None => Err(not_found(uid)),
+        }
+    }
+
+    /// Gives a workspace that has none an owner.
+    fn resume(self: &Arc<Self>, entries: &mut Entries, uid: &Uid, resting: Resting) -> Workspace {
+        let registry = Arc::downgrade(self);
+        let (workspace, owner) =
+            Workspace::resume(&self.fleet, registry, uid.clone(), resting, self.stop.clone());
+        entries.insert(uid.clone(), Entry::Bound { workspace: workspace.clone(), owner });
+        workspace
+    }
+
+    /// Takes a workspace back from its owner, which ends, if `is_unused` says so while nobody can get a handle.
+    pub(crate) fn rest(&self, uid: &Uid, resting: Resting, is_unused: impl FnOnce() -> bool) -> bool {
+        let old = {
+            let mut entries = self.lock();
+            match entries.get_mut(uid) {
+                Some(entry @ Entry::Bound { .. }) if is_unused() => {
+                    std::mem::replace(entry, Entry::Resting(resting))
+                }
+                _ => return false,
+            }
+        };
+        if let Entry::Bound { owner, .. } = old {
+            // The owner itself is calling: let it finish.
+            let _finishing = owner.detach();
+        }
+        true
     }
 
     /// The states of all workspaces that are bound, by uid.
@@ -69,6 +107,7 @@ impl Registry {
             .values()
             .filter_map(|entry| match entry {
                 Entry::Bound { workspace, .. } if !workspace.is_gone() => Some(workspace.state()),
+                Entry::Resting(resting) => Some(Arc::clone(&resting.state)),
                 Entry::Bound { .. } | Entry::Unbound { .. } => None,
             })
             .collect();
@@ -99,6 +138,10 @@ impl Registry {
         let mut entries = self.lock();
         let known_epoch = match entries.get(uid) {
             Some(Entry::Bound { workspace, .. }) if !workspace.is_gone() => return Ok(workspace.clone()),
+            Some(Entry::Resting(resting)) => {
+                let resting = resting.clone();
+                return Ok(self.resume(&mut entries, uid, resting));
+            }
             Some(Entry::Unbound { epoch }) => *epoch,
             Some(Entry::Bound { .. }) => 0,
             None if entries.len() >= self.max_workspaces => {
@@ -124,11 +167,15 @@ impl Registry {
     }
 
     /// Deletes a workspace. One that is not here is deleted already.
-    pub(crate) async fn delete(&self, uid: &Uid, epoch: Option<u64>) -> Result<(), Problem> {
+    pub(crate) async fn delete(self: &Arc<Self>, uid: &Uid, epoch: Option<u64>) -> Result<(), Problem> {
         let known_epoch = {
-            let entries = self.lock();
+            let mut entries = self.lock();
             match entries.get(uid) {
                 None => return Ok(()),
+                Some(Entry::Resting(resting)) => {
+                    let resting = resting.clone();
+                    Ok(self.resume(&mut entries, uid, resting))
+                }
                 Some(Entry::Unbound { epoch }) => Err(*epoch),
                 Some(Entry::Bound { workspace, .. }) => Ok(workspace.clone()),
             }
@@ -153,7 +200,7 @@ impl Registry {
             match entries.get(uid) {
                 Some(Entry::Unbound { epoch }) if *epoch == known => entries.remove(uid),
                 None => return Ok(()),
-                Some(Entry::Unbound { .. } | Entry::Bound { .. }) => {
+                Some(Entry::Unbound { .. } | Entry::Bound { .. } | Entry::Resting(_)) => {
                     let detail =
                         format!("the workspace {uid} was bound anew while it was being deleted; try again");
                     return Err(Problem::new(ProblemCode::WorkspaceNotBound, detail));
@@ -187,7 +234,7 @@ impl Registry {
             .drain()
             .filter_map(|(_, entry)| match entry {
                 Entry::Bound { owner, .. } => Some(owner),
-                Entry::Unbound { .. } => None,
+                Entry::Unbound { .. } | Entry::Resting(_) => None,
             })
             .collect();
         for owner in owners {
@@ -195,7 +242,18 @@ impl Registry {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Uid, Entry>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn unbound(uid: &Uid) -> Problem {
+    let detail = format!(
+        "the workspace {uid} is bound to this runner, which restarted and was not told its configuration yet"
+    );
+    Problem::new(ProblemCode::WorkspaceNotBound, detail)
+}
+
+fn not_found(uid: &Uid) -> Problem {
+    Problem::new(ProblemCode::WorkspaceNotFound, format!("this runner has no workspace {uid}"))
 }

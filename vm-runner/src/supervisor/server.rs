@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use http::{Method, StatusCode};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 use vm_api::{
-    Health, Power, Problem, ProblemCode, SoftwareList, WorkspaceConfig, WorkspaceList, WorkspaceState,
-    header, route,
+    Health, Power, Problem, ProblemCode, SoftwareList, WorkspaceConfig, WorkspaceList, WorkspaceState, route,
 };
 
 use super::fleet::Fleet;
@@ -19,6 +19,7 @@ use super::watch;
 use crate::area::{Area, AreaError};
 use crate::boot_request::MAX_CONFIG_BYTES;
 use crate::http::{self as web, Request, Response};
+use crate::telemetry::request_span;
 
 /// Answers requests.
 #[derive(Debug)]
@@ -31,10 +32,13 @@ pub(crate) struct Server {
 
 impl Server {
     /// Answers one request of `peer`.
-    pub(crate) async fn answer(&self, peer: Peer, mut request: Request) -> Response {
+    pub(crate) async fn answer(&self, peer: Peer, request: Request) -> Response {
+        let span = request_span("supervisor", &request);
+        self.answer_in_span(peer, request).instrument(span).await
+    }
+
+    async fn answer_in_span(&self, peer: Peer, mut request: Request) -> Response {
         let started = Instant::now();
-        // Forwarding takes the headers away.
-        let id = request.headers().get(header::REQUEST_ID).cloned();
         let (area, result) = self.route(peer, &mut request).await;
         let response = result.unwrap_or_else(|problem| {
             if problem.limit.is_some() {
@@ -47,8 +51,7 @@ impl Server {
         }
         let (status, duration) = (response.status().as_u16(), started.elapsed());
         self.fleet.metrics.observe_request(area, status, duration);
-        let id = id.as_ref().and_then(|id| id.to_str().ok());
-        tracing::debug!(area, status, ?duration, ?peer, request_id = id, "answered");
+        tracing::debug!(area, status, ?duration, ?peer, "answered");
         response
     }
 
@@ -125,7 +128,7 @@ impl Server {
     async fn workspace(&self, peer: Peer, uid: Uid, request: &mut Request) -> Result<Response, Problem> {
         peer.authorize(Access::of_workspace(request.method()))?;
         match *request.method() {
-            Method::GET => Ok(state(&self.registry.get(&uid)?.state())),
+            Method::GET => Ok(state(&*self.registry.state(&uid)?)),
             Method::PUT => {
                 let config: WorkspaceConfig = request.read_json(MAX_CONFIG_BYTES).await?;
                 Ok(state(&*self.registry.put(&uid, config).await?))

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use vm_api::{Problem, ProblemCode, WakeCause, WorkspaceConfig, WorkspaceState};
 
 use self::owner::{Owner, Parts};
-pub(crate) use self::owner::{Request, stale_epoch};
+pub(crate) use self::owner::{Request, Resting, stale_epoch};
 use self::traffic::Traffic;
 pub(crate) use self::traffic::Visit;
 use super::client::VmClient;
@@ -88,6 +88,18 @@ pub(crate) struct Workspace {
 }
 
 impl Workspace {
+    /// Starts an owner again for a workspace that has none.
+    pub(crate) fn resume(
+        fleet: &Arc<Fleet>,
+        registry: Weak<Registry>,
+        uid: Uid,
+        resting: Resting,
+        stop: CancellationToken,
+    ) -> (Self, Task<()>) {
+        let Resting { config, state } = resting;
+        Self::start_owner(fleet, registry, uid, (state.epoch, config, Some(state)), stop)
+    }
+
     /// Starts the owner of a workspace that is known up to `epoch`.
     pub(crate) fn start(
         fleet: &Arc<Fleet>,
@@ -95,6 +107,16 @@ impl Workspace {
         uid: Uid,
         epoch: u64,
         config: Arc<WorkspaceConfig>,
+        stop: CancellationToken,
+    ) -> (Self, Task<()>) {
+        Self::start_owner(fleet, registry, uid, (epoch, config, None), stop)
+    }
+
+    fn start_owner(
+        fleet: &Arc<Fleet>,
+        registry: Weak<Registry>,
+        uid: Uid,
+        (epoch, config, resumed): (u64, Arc<WorkspaceConfig>, Option<Arc<WorkspaceState>>),
         stop: CancellationToken,
     ) -> (Self, Task<()>) {
         let (requests, inbox) = mpsc::channel(QUEUE_LENGTH);
@@ -105,6 +127,7 @@ impl Workspace {
             uid: uid.clone(),
             epoch,
             config,
+            resumed,
             inbox,
             requests: requests.downgrade(),
             traffic: Arc::clone(&traffic),

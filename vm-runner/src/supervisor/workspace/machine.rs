@@ -111,6 +111,11 @@ impl Machine {
         }
     }
 
+    /// A workspace that sleeps, for this reason.
+    pub(crate) fn asleep(reason: SleepReason, power: PowerIntent) -> Self {
+        Self { stage: Stage::Asleep(reason), power, ..Self::new() }
+    }
+
     pub(crate) fn stage(&self) -> Stage {
         self.stage
     }

@@ -1,12 +1,13 @@
 //! The task that owns one workspace: it feeds the machine and does what it says.
 //!
 //! `configure` takes configurations and deletion, `power` boots and stops the VM, `read` keeps a VM that only reads,
-//! `publish` tells everybody else.
+//! `publish` tells everybody else, and `rest` ends the task of a workspace that sleeps and is left alone.
 
 mod configure;
 mod power;
 mod publish;
 mod read;
+mod rest;
 
 use std::future::{Future, pending};
 use std::pin::Pin;
@@ -14,7 +15,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Sleep;
+use tokio::time::{Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 use vm_api::{
     Problem, ProblemCode, SleepReason, Usage, Wake, WakeCause, WorkspaceChange, WorkspaceConfig,
@@ -23,6 +24,8 @@ use vm_api::{
 
 pub(crate) use self::configure::stale_epoch;
 use self::power::FIRST_RETRY_PAUSE;
+use self::rest::REST_AFTER;
+pub(crate) use self::rest::Resting;
 use super::boot::{Boot, Booted};
 use super::idle::Idleness;
 use super::machine::{Effect, Input, Machine, Stage};
@@ -68,6 +71,8 @@ enum Happened {
     VmExited(String),
     Stopped,
     RetryDue,
+    /// Nothing has happened for a while.
+    Quiet,
     Attended(Option<Activity>),
     Reader(reader::Happening),
 }
@@ -98,6 +103,8 @@ pub(super) struct Owner {
     stopping: Option<Task<()>>,
     retry: Option<Pin<Box<Sleep>>>,
     retry_pause: Duration,
+    /// When to look whether this task is needed at all.
+    quiet: Pin<Box<Sleep>>,
     waiters: Vec<Waiter>,
     readers: Vec<Waiter>,
     sleepers: Vec<oneshot::Sender<Result<Arc<WorkspaceState>, Problem>>>,
@@ -132,6 +139,8 @@ pub(super) struct Parts {
     /// What is on disk; 0 for a new workspace.
     pub(super) epoch: u64,
     pub(super) config: Arc<WorkspaceConfig>,
+    /// How the workspace was when its last owner came to rest.
+    pub(super) resumed: Option<Arc<WorkspaceState>>,
     pub(super) inbox: mpsc::Receiver<Request>,
     pub(super) requests: mpsc::WeakSender<Request>,
     pub(super) traffic: Arc<Traffic>,
@@ -139,18 +148,28 @@ pub(super) struct Parts {
 
 impl Owner {
     pub(super) fn new(parts: Parts) -> (Self, watch::Receiver<View>) {
-        let Parts { fleet, registry, uid, epoch, config, inbox, requests, traffic } = parts;
-        let machine = Machine::new();
-        let state = Arc::new(state(&uid, epoch, &config, &machine));
-        fleet.metrics.moved(None, Some(state.power));
+        let Parts { fleet, registry, uid, epoch, config, resumed, inbox, requests, traffic } = parts;
+        let (machine, state, unbound) = match resumed {
+            Some(state) => {
+                let reason = state.sleep.unwrap_or(SleepReason::NotStarted);
+                (Machine::asleep(reason, config.power), state, None)
+            }
+            None => {
+                let machine = Machine::new();
+                let state = Arc::new(state(&uid, epoch, &config, &machine));
+                fleet.metrics.moved(None, Some(state.power));
+                let detail = format!("the workspace {uid} is being bound to this runner; try again");
+                (machine, state, Some(Problem::new(ProblemCode::WorkspaceNotBound, detail)))
+            }
+        };
+        let (last_wake, message) = (state.last_wake.clone(), state.message.clone());
         let (view, receiver) = watch::channel(View { state, vm: None, reader: None });
-        let detail = format!("the workspace {uid} is being bound to this runner; try again");
         let owner = Self {
             fleet,
             registry,
             uid,
             epoch,
-            unbound: Some(Problem::new(ProblemCode::WorkspaceNotBound, detail)),
+            unbound,
             config,
             machine,
             inbox,
@@ -163,14 +182,15 @@ impl Owner {
             stopping: None,
             retry: None,
             retry_pause: FIRST_RETRY_PAUSE,
+            quiet: Box::pin(sleep(REST_AFTER)),
             waiters: Vec::new(),
             readers: Vec::new(),
             sleepers: Vec::new(),
             deleters: Vec::new(),
             wake_cause: WakeCause::Spec,
-            last_wake: None,
+            last_wake,
             booted: Duration::ZERO,
-            message: None,
+            message,
             boot_problem: None,
             verdict: None,
         };
@@ -192,12 +212,19 @@ impl Owner {
                 Happened::VmExited(how) => self.vm_exited(how).await,
                 Happened::Stopped => self.step(Input::Stopped).await,
                 Happened::RetryDue => self.step(Input::RetryDue).await,
+                Happened::Quiet => {
+                    if self.rest() {
+                        return;
+                    }
+                    continue;
+                }
                 Happened::Attended(activity) => self.attended(activity).await,
                 Happened::Reader(happening) => self.reader_happened(happening).await,
             }
             self.serve_readers();
             self.publish();
             self.answer_sleepers();
+            self.quiet.as_mut().reset(tokio::time::Instant::now() + REST_AFTER);
         }
         let power = self.view.borrow().state.power;
         self.fleet.metrics.moved(Some(power), None);
@@ -224,6 +251,7 @@ impl Owner {
                 self.stopping = None;
                 Happened::Stopped
             }
+            () = &mut self.quiet => Happened::Quiet,
             () = optional(self.retry.as_mut()) => {
                 self.retry = None;
                 Happened::RetryDue
