@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::{Method, StatusCode};
+use tracing::Instrument as _;
 use vm_api::{Problem, ProblemCode, WorkspaceConfig, route};
 
 use super::boot::Vm;
@@ -22,6 +23,7 @@ use super::machine_room::MachineRoom;
 use crate::area::{Area, AreaError};
 use crate::boot_request::{self, Access, BootRequest, MAX_CONFIG_BYTES};
 use crate::http::{self as web, Request, Response};
+use crate::telemetry::request_span;
 use crate::validate::validate;
 
 /// Answers the requests of one vm process.
@@ -68,7 +70,9 @@ impl Server {
 
     /// Answers one request.
     pub(crate) async fn answer(&self, mut request: Request) -> Response {
-        let response = self.route(&mut request).await.unwrap_or_else(|problem| web::problem(&problem));
+        let span = request_span("vm", &request);
+        let result = self.route(&mut request).instrument(span).await;
+        let response = result.unwrap_or_else(|problem| web::problem(&problem));
         if response.status().is_client_error() || response.status().is_server_error() {
             request.discard_rest().await;
         }
