@@ -1,9 +1,9 @@
 # Lodge. `make` lists what there is. Each recipe is one line; the work is in the scripts that it calls.
 .DEFAULT_GOAL := help
-.PHONY: help up down test env build check software bench crds clean
+.PHONY: help up down test env build check software bench nightly crds clean wasi-testsuite
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 up: ## start Lodge on a Kubernetes and run a first command in a Workspace
 	@e2e/up
 test: ## run every test, with all that it needs
@@ -18,7 +18,11 @@ check: ## format, lint and test what needs neither wasmtime nor a cluster
 	@cargo fmt --all --check && cargo clippy --all-targets -- -D warnings && cargo test
 bench: ## print p50, p95 and p99 of the paths that matter, on the running cluster
 	@e2e/bench
+nightly: ## run what takes an hour: fuzz targets, random histories, crash rounds
+	@e2e/nightly
 crds: ## write the generated CRDs into charts/lodge-crds
 	@cargo run -q -p lodge-crds --bin crdgen -- --write
+wasi-testsuite: ## run WebAssembly/wasi-testsuite (branch prod/testsuite-base) from FOLDER=...
+	@LODGE_WASI_TESTSUITE="$(abspath $(FOLDER))" cargo test --release -p vm-wasm -p vm-runner --test guest -- --ignored --nocapture the_wasi_testsuite
 clean: ## remove what the build made inside this clone (caches outside stay)
 	@e2e/clean
