@@ -26,13 +26,15 @@ pub(crate) fn fd(raw: u32) -> Result<Fd, Errno> {
     Fd::try_from(raw).map_err(|_| Errno::EBADF)
 }
 
-/// An fd or a preopened directory. 3 and 4 name preopened directories while the guest has nothing open there.
+/// An fd or a preopened directory. 3 and 4 name preopened directories while the guest has nothing open there; a program
+/// that knows preview 1 only has them open.
 pub(crate) fn target(guest: &Guest, raw: u32) -> Result<Target, Errno> {
     if raw & PREOPEN_TAG != 0 {
         return preopen(guest, raw & !PREOPEN_TAG).map(Target::Preopen);
     }
     let fd = fd(raw)?;
-    if (FIRST_PREOPEN..FIRST_PREOPEN + 2).contains(&raw)
+    if guest.standard.is_none()
+        && (FIRST_PREOPEN..FIRST_PREOPEN + 2).contains(&raw)
         && vm_kernel::syscall::file::fd_flags(&guest.ctx, fd).is_err()
     {
         return preopen(guest, raw).map(Target::Preopen);
@@ -49,10 +51,22 @@ pub(crate) fn dir(guest: &Guest, raw: u32) -> Result<DirFd, Errno> {
         return Ok(DirFd::Cwd);
     }
     match target(guest, raw)? {
-        Target::Fd(fd) if !is_directory(guest, fd) => Ok(preopen(guest, raw).unwrap_or(DirFd::Fd(fd))),
+        Target::Fd(fd) if guest.standard.is_none() && !is_directory(guest, fd) => {
+            Ok(preopen(guest, raw).unwrap_or(DirFd::Fd(fd)))
+        }
         Target::Fd(fd) => Ok(DirFd::Fd(fd)),
         Target::Preopen(dir) => Ok(dir),
     }
+}
+
+/// The directory that a path of preview 1 is relative to, if it may be used with that path.
+pub(crate) fn dir_of(guest: &Guest, raw: u32, path: &[u8]) -> Result<DirFd, Errno> {
+    let dir = dir(guest, raw)?;
+    match &guest.standard {
+        Some(standard) if raw & PREOPEN_TAG == 0 => standard.check_path(raw, path)?,
+        _ => {}
+    }
+    Ok(dir)
 }
 
 fn is_directory(guest: &Guest, fd: Fd) -> bool {
@@ -66,6 +80,11 @@ fn preopen(guest: &Guest, number: u32) -> Result<DirFd, Errno> {
         Some(1) if *guest.ctx.cwd_path() != *b"/" => Ok(DirFd::Root),
         _ => Err(Errno::EBADF),
     }
+}
+
+/// A position or length of a file: `EINVAL` for what is negative to the kernel, as on Linux.
+pub(crate) fn position(raw: u64) -> Result<u64, Errno> {
+    if i64::try_from(raw).is_ok() { Ok(raw) } else { Err(Errno::EINVAL) }
 }
 
 /// A signal, which must not be 0.

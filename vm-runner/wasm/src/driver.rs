@@ -3,23 +3,24 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
 use vm_abi::Errno;
 use vm_kernel::driver::{Driver, Program, ProgramImage};
 
 use crate::engine::WasmEngine;
 use crate::error::Result;
-use crate::module_cache::{ModuleCache, Sha256Digest};
-use crate::run::WasmProgram;
+use crate::guest_code::{Digests, GuestCode, GuestCodeCache};
+use crate::module_cache::ModuleCache;
+use crate::run::{GuestProgram, WasmProgram};
 
 /// First bytes of every WebAssembly file.
 const WASM_MAGIC: &[u8] = b"\0asm";
-/// Largest program file that is read to find out which module it is.
-const MAX_PROGRAM_BYTES: usize = 128 << 20;
 
-/// Runs WebAssembly programs that were compiled ahead of time.
+/// Runs WebAssembly programs: those of the software folder, which were compiled ahead of time, and any that a guest
+/// brings, which are compiled when they are first run.
 pub struct WasmDriver {
     cache: Arc<ModuleCache>,
+    guest_code: Arc<GuestCode>,
+    digests: Digests,
 }
 
 impl WasmDriver {
@@ -28,7 +29,24 @@ impl WasmDriver {
     /// # Errors
     /// When it is missing, damaged or made for another engine.
     pub fn open(engine: WasmEngine, folder: &Path) -> Result<Self> {
-        Ok(Self { cache: Arc::new(ModuleCache::open(engine, folder)?) })
+        let cache = Arc::new(ModuleCache::open(engine, folder)?);
+        let guest_code = Arc::new(GuestCode::new(Arc::clone(&cache)));
+        Ok(Self { cache, guest_code, digests: Digests::default() })
+    }
+
+    /// Gives back the memory that ended programs left for the next ones: for a VM that has nothing to do. Takes some
+    /// microseconds per program that ran at once with others; the next ones start a little slower. Returns how many slots
+    /// were trimmed.
+    ///
+    /// # Errors
+    /// When the machine has no memory left to do it.
+    pub fn trim(&self) -> Result<usize> {
+        self.cache.engine().trim()
+    }
+
+    /// Keeps what is compiled for guests in a folder from now on, and uses what is there already.
+    pub fn keep_guest_code(&self, cache: GuestCodeCache) {
+        self.guest_code.keep_in(cache);
     }
 
     /// Loads modules by the sha256 of their WebAssembly before they are needed, as a spare VM process does. Unknown
@@ -57,27 +75,23 @@ impl Driver for WasmDriver {
 
     fn load(&self, image: &ProgramImage) -> Result<Arc<dyn Program>, Errno> {
         let sha256 = match image.content_id() {
-            Some(sha256) => sha256,
-            None => sha256_of(image)?,
+            Some(sha256) if self.cache.has(&sha256) => sha256,
+            _ => self.digests.of(image)?,
         };
-        let path = String::from_utf8_lossy(image.path());
-        match self.cache.module(&sha256) {
+        match self.cache.module(&sha256).or_else(|| self.guest_code.loaded(&sha256).map(Ok)) {
             Some(Ok(module)) => Ok(Arc::new(WasmProgram { cache: Arc::clone(&self.cache), module })),
             Some(Err(error)) => {
+                let path = String::from_utf8_lossy(image.path());
                 tracing::error!(%path, %error, "the program cannot be loaded");
                 Err(Errno::EIO)
             }
-            None => {
-                tracing::warn!(%path, "the program was not compiled ahead of time, so it cannot run");
-                Err(Errno::ENOEXEC)
-            }
+            // The process itself waits until it is compiled, not whoever spawns it.
+            None => Ok(Arc::new(GuestProgram {
+                cache: Arc::clone(&self.cache),
+                guest_code: Arc::clone(&self.guest_code),
+                sha256,
+                image: image.clone(),
+            })),
         }
     }
-}
-
-fn sha256_of(image: &ProgramImage) -> Result<Sha256Digest, Errno> {
-    if let Some(content) = image.map() {
-        return Ok(Sha256::digest(&content[..]).into());
-    }
-    Ok(Sha256::digest(image.read_all(MAX_PROGRAM_BYTES)?).into())
 }

@@ -15,9 +15,10 @@ use wasmtime::{
 
 use crate::error::{Error, Result};
 use crate::ticker::Ticker;
+use crate::trim::Trimmer;
 
 /// Address space kept for one linear memory, so that no access needs a bounds check.
-const MEMORY_RESERVATION_BYTES: u64 = 4 << 30;
+pub(crate) const MEMORY_RESERVATION_BYTES: u64 = 4 << 30;
 /// Inaccessible pages behind each memory, for accesses with a static offset.
 const MEMORY_GUARD_BYTES: u64 = 32 << 20;
 /// How deep guest code may recurse before it dies with a stack overflow. Native Linux gives 8 MiB to frames of about
@@ -25,6 +26,8 @@ const MEMORY_GUARD_BYTES: u64 = 32 << 20;
 const GUEST_STACK_BYTES: usize = 1 << 20;
 /// Stack of one process: guest frames, and the host functions called from the deepest of them.
 const FIBER_STACK_BYTES: usize = GUEST_STACK_BYTES + (1 << 20);
+/// Bytes of each pooled stack that stay allocated between two programs.
+const STACK_KEEP_RESIDENT_BYTES: usize = 64 << 10;
 /// Largest table of function pointers of a module; the largest published module has a third of it.
 const TABLE_ELEMENTS: usize = 32_768;
 /// CPU features that compiled code relies on: those of every x86-64 server since 2009, so that software compiled while
@@ -42,13 +45,15 @@ pub struct EngineOptions {
     pub pooled_instances: u32,
     /// Bytes of each pooled memory that stay allocated between two programs.
     pub keep_resident_bytes: usize,
-    /// Free slots that keep the pages of the program that ran in them last.
+    /// Free slots that stay with the program that ran in them last before another one gets them, rather than a slot that
+    /// was never used. None, so that only as many slots are ever used as programs run at once.
     pub warm_slots: u32,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { pooled_instances: 256, keep_resident_bytes: 512 << 10, warm_slots: 8 }
+        // From 128 on wasmtime divides the pool among threads, and the same program has pages in each part.
+        Self { pooled_instances: 127, keep_resident_bytes: 512 << 10, warm_slots: 0 }
     }
 }
 
@@ -62,6 +67,7 @@ struct Inner {
     pooled: Engine,
     fingerprint: String,
     on_demand: OnceLock<Engine>,
+    trimmer: OnceLock<Trimmer>,
     ticker: Ticker,
 }
 
@@ -76,7 +82,8 @@ impl WasmEngine {
         let pooled = Engine::new(&config).map_err(Error::Engine)?;
         let ticker = Ticker::start(pooled.weak())?;
         let fingerprint = fingerprint(&pooled);
-        Ok(Self { inner: Arc::new(Inner { pooled, fingerprint, on_demand: OnceLock::new(), ticker }) })
+        let (on_demand, trimmer) = (OnceLock::new(), OnceLock::new());
+        Ok(Self { inner: Arc::new(Inner { pooled, fingerprint, on_demand, trimmer, ticker }) })
     }
 
     /// What code for this engine depends on, see [`Compiler::fingerprint`].
@@ -98,6 +105,15 @@ impl WasmEngine {
         let engine = Engine::new(&config()?).map_err(Error::Engine)?;
         self.inner.ticker.add(engine.weak());
         Ok(self.inner.on_demand.get_or_init(|| engine))
+    }
+
+    /// Gives back the memory that ended programs left in the pool. Returns how many slots were trimmed.
+    pub(crate) fn trim(&self) -> Result<usize> {
+        if let Some(trimmer) = self.inner.trimmer.get() {
+            return Ok(trimmer.trim());
+        }
+        let trimmer = Trimmer::new(&self.inner.pooled)?;
+        Ok(self.inner.trimmer.get_or_init(|| trimmer).trim())
     }
 
     pub(crate) fn ticker(&self) -> &Ticker {
@@ -149,6 +165,8 @@ fn config() -> Result<Config> {
         .epoch_interruption(true)
         .max_wasm_stack(GUEST_STACK_BYTES)
         .async_stack_size(FIBER_STACK_BYTES)
+        // One program's deep recursion is not kept for the next ones.
+        .async_stack_zeroing(true)
         .memory_reservation(MEMORY_RESERVATION_BYTES)
         .memory_guard_size(MEMORY_GUARD_BYTES)
         .memory_init_cow(true)
@@ -196,6 +214,7 @@ fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
         .table_elements(TABLE_ELEMENTS)
         .linear_memory_keep_resident(*keep_resident_bytes)
         .table_keep_resident(*keep_resident_bytes)
+        .async_stack_keep_resident(STACK_KEEP_RESIDENT_BYTES)
         .pagemap_scan(Enabled::Auto)
         .max_unused_warm_slots(*warm_slots);
     pool

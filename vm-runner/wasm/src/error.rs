@@ -14,6 +14,9 @@ pub enum Error {
     /// The bytes are no module that this engine accepts.
     #[error("compile the module: {0:#}")]
     Compile(#[source] wasmtime::Error),
+    /// The module is valid, but nothing that can be run; in words for whoever ran it.
+    #[error("{0}")]
+    Unrunnable(String),
     /// Host functions could not be defined.
     #[error("define the host functions: {0:#}")]
     Link(#[source] wasmtime::Error),

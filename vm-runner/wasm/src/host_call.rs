@@ -128,7 +128,9 @@ pub(crate) async fn deliver(
         let Some(delivery) = syscall::signal::take_deliverable(&guest.ctx) else { break };
         delivered = true;
         all_restart &= delivery.restart;
+        caller.data_mut().enter_handler().map_err(wasmtime::Error::new)?;
         trampoline.call_async(&mut *caller, i32::from(delivery.signal.raw())).await?;
+        caller.data_mut().leave_handler();
         syscall::signal::finish_delivery(&caller.data().ctx, delivery).await;
     }
     if is_interrupted && delivered && all_restart && restart == Restart::IfHandlerAsks {

@@ -29,6 +29,11 @@ pub(crate) fn link(host: &mut HostLinker) -> wasmtime::Result<()> {
         net_getaddrinfo(
             host: u32, host_len: u32, service: u32, service_len: u32, family: u32, out: u32, len: u32
         ) = resolve::net_getaddrinfo;
+        net_dns_query_rr_v1(
+            name: u32, name_len: u32, record_type: u32, out: u32, capacity: u32, len_out: u32, ttl_out: u32,
+            flags_out: u32
+        ) = resolve::net_dns_query_rr_v1;
+        net_tls_connect(fd: u32, host: u32, host_len: u32, flags: u32) = resolve::net_tls_connect;
         net_setsockopt(fd: u32, level: u32, option: u32, value: u32, len: u32) = option::net_setsockopt;
         net_getsockopt(fd: u32, level: u32, option: u32, value: u32, len: u32) = option::net_getsockopt;
     }
@@ -46,6 +51,5 @@ pub(crate) fn link(host: &mut HostLinker) -> wasmtime::Result<()> {
     async_calls! { host, MODULE, Restart::Never;
         net_poll(fds: u32, count: u32, timeout_ms: i32, ready_out: u32) = poll::net_poll;
     }
-    // `net_dns_query_rr_v1` and `net_tls_connect` are left to the stub: the guest's own libraries do DNS and TLS.
     Ok(())
 }

@@ -3,6 +3,7 @@
 use vm_abi::Stat;
 
 use crate::convert::{nanoseconds, wasi_file_type};
+use crate::standard::Rights;
 
 /// Bytes of `filestat`.
 pub(crate) const FILESTAT_BYTES: usize = 64;
@@ -21,8 +22,14 @@ pub(crate) mod rights {
     pub(crate) const SEEK: u64 = 1 << 2;
     pub(crate) const TELL: u64 = 1 << 5;
     pub(crate) const WRITE: u64 = 1 << 6;
+    /// Cutting a file that is opened.
+    pub(crate) const PATH_FILESTAT_SET_SIZE: u64 = 1 << 19;
     /// Every right there is.
     pub(crate) const ALL: u64 = 0x3fff_ffff;
+    /// What makes no sense for a directory: reading and writing it, seeking, cutting, polling, connections.
+    const OF_FILES: u64 = READ | SEEK | TELL | WRITE | 1 << 8 | 1 << 22 | 1 << 27 | 1 << 28 | 1 << 29;
+    /// What standard libraries want to be allowed with a directory.
+    pub(crate) const OF_DIRECTORIES: u64 = ALL & !OF_FILES;
 }
 
 /// Encodes `filestat`.
@@ -39,13 +46,13 @@ pub(crate) fn filestat(stat: &Stat) -> [u8; FILESTAT_BYTES] {
     bytes
 }
 
-/// Encodes `fdstat`. Inheriting rights are always all: libraries AND what they want to open with them.
-pub(crate) fn fdstat(file_type: u8, flags: u16, base_rights: u64) -> [u8; FDSTAT_BYTES] {
+/// Encodes `fdstat`.
+pub(crate) fn fdstat(file_type: u8, flags: u16, rights: Rights) -> [u8; FDSTAT_BYTES] {
     let mut bytes = [0; FDSTAT_BYTES];
     bytes[0] = file_type;
     bytes[2..4].copy_from_slice(&flags.to_le_bytes());
-    bytes[8..16].copy_from_slice(&base_rights.to_le_bytes());
-    bytes[16..24].copy_from_slice(&rights::ALL.to_le_bytes());
+    bytes[8..16].copy_from_slice(&rights.base.to_le_bytes());
+    bytes[16..24].copy_from_slice(&rights.inheriting.to_le_bytes());
     bytes
 }
 
@@ -115,8 +122,8 @@ mod tests {
     }
 
     #[test]
-    fn an_fdstat_never_inherits_nothing() {
-        let bytes = fdstat(4, 1, rights::READ);
+    fn an_fdstat_has_both_kinds_of_rights() {
+        let bytes = fdstat(4, 1, Rights { base: rights::READ, inheriting: rights::ALL });
         assert_eq!(bytes[..4], [4, 0, 1, 0]);
         assert_eq!(bytes[8], 2);
         assert_eq!(bytes[16..20], [0xff, 0xff, 0xff, 0x3f]);

@@ -2,16 +2,19 @@
 //!
 //! The driver decodes what a guest asks, calls `vm_kernel::syscall` and encodes the answer; it has no semantics of its
 //! own. The host interface is that of `wasm-abi.md`. Must never know HTTP, Kubernetes or host files other than the
-//! software folder.
+//! software folder and the folder of compiled guest programs.
 //!
 //! # Lock order
-//! `module_cache` (the map of loaded modules), `ticker` (the engines): leaves, never held together nor across an await.
+//! `module_cache` (the map of loaded modules), `ticker` (the engines), `guest_code` (the queue; the folder; the known
+//! digests): leaves, never held together nor across an await.
 
 mod convert;
 mod driver;
 mod engine;
+mod entry;
 mod error;
 mod guest;
+mod guest_code;
 mod host_call;
 #[expect(clippy::too_many_arguments, reason = "a host function has the parameters that its module declares")]
 mod host_fs;
@@ -29,8 +32,11 @@ mod module_cache;
 mod preview1;
 mod run;
 pub mod software;
+mod standard;
 mod ticker;
+mod trim;
 
 pub use driver::WasmDriver;
 pub use engine::{Compiler, EngineOptions, WasmEngine};
 pub use error::{Error, Result};
+pub use guest_code::GuestCodeCache;

@@ -1,6 +1,7 @@
 //! Brings the host functions together, and gives every module exactly the imports it asks for.
 //!
-//! A module that imports something unknown still runs: the import is a stub that answers "no such call".
+//! A module that imports something unknown still runs, as long as it does not call it: a function that one of our
+//! modules lacks is a stub that answers "no such call", one of a foreign module ends the program with `SIGSYS`.
 
 use std::sync::OnceLock;
 
@@ -10,7 +11,12 @@ use wasmtime::{Engine, ExternType, FuncType, InstancePre, Linker, Module, Val, V
 use crate::error::{Error, Result};
 use crate::guest::Guest;
 use crate::host_call::{HostLinker, Parameters};
+use crate::run::Unwind;
 use crate::{host_fs, host_net, host_process, host_tty, host_user, preview1};
+
+/// Modules whose functions answer errors.
+const OUR_MODULES: [&str; 6] =
+    ["wasi_snapshot_preview1", "host_process", "host_fs", "host_user", "host_net", "host_tty"];
 
 /// The linkers of an engine: for programs that can catch signals, and for those that cannot.
 pub(crate) struct Linkers {
@@ -92,15 +98,23 @@ fn letter(ty: ValType) -> char {
     }
 }
 
-/// Answers `ENOSYS` where an errno fits, and -1 where the value is wider.
+/// Defines a function that there is not. Those of our own modules answer `ENOSYS` where an errno fits, and -1 where the
+/// value is wider, as an old kernel does; what a function of a foreign module should answer, nobody knows.
 fn define_stub(
     linker: &mut Linker<Guest>,
     module: String,
     name: String,
     ty: FuncType,
 ) -> wasmtime::Result<()> {
-    let answers: Vec<Val> = ty.results().map(|result| unknown_answer(&result)).collect();
     let (of_call, name_of_call) = (module.clone(), name.clone());
+    if !OUR_MODULES.contains(&module.as_str()) {
+        linker.func_new(&module, &name, ty, move |_caller, _parameters, _results| {
+            let (module, name) = (of_call.clone(), name_of_call.clone());
+            Err(wasmtime::Error::new(Unwind::UnknownCall { module, name }))
+        })?;
+        return Ok(());
+    }
+    let answers: Vec<Val> = ty.results().map(|result| unknown_answer(&result)).collect();
     linker.func_new(&module, &name, ty, move |_caller, _parameters, results| {
         tracing::debug!(module = of_call, name = name_of_call, "the program called an unknown host function");
         results.clone_from_slice(&answers);

@@ -8,14 +8,16 @@ use std::task::{Context, Poll};
 use futures::future::BoxFuture;
 use vm_abi::Signal;
 use vm_kernel::context::ProcessContext;
-use vm_kernel::driver::{Program, ProgramEnd};
-use vm_kernel::syscall;
+use vm_kernel::driver::{Program, ProgramEnd, ProgramImage};
+use vm_kernel::syscall::{self, Fd};
 use wasmtime::{Func, Instance, ModuleExport, PoolConcurrencyLimitError, Store, Trap, Val};
 
 use crate::convert::halves;
 use crate::engine::WasmEngine;
 use crate::guest::Guest;
-use crate::module_cache::{LinkedModule, LoadedModule, ModuleCache};
+use crate::guest_code::GuestCode;
+use crate::module_cache::{LinkedModule, LoadedModule, ModuleCache, Sha256Digest};
+use crate::standard::Standard;
 
 /// Ticks of the epoch until a program that computes yields.
 const TICKS_PER_TURN: u64 = 1;
@@ -29,9 +31,20 @@ pub(crate) enum Unwind {
     /// `proc_exec`; the kernel runs the other program.
     #[error("the program executed another")]
     Replaced,
+    /// A call of a host function that there is not.
+    #[error("it called {module}.{name}, which does not exist here")]
+    UnknownCall {
+        /// The module it is imported from.
+        module: String,
+        /// Its name there.
+        name: String,
+    },
 }
 
-/// A program of the software folder.
+/// What a shell answers for a file that cannot be executed.
+const CANNOT_EXECUTE: u8 = 126;
+
+/// A program that is loaded.
 pub(crate) struct WasmProgram {
     pub(crate) cache: Arc<ModuleCache>,
     pub(crate) module: Arc<LoadedModule>,
@@ -45,30 +58,64 @@ impl Program for WasmProgram {
     }
 }
 
+/// A program that a guest brought, and that may have to be compiled first.
+pub(crate) struct GuestProgram {
+    pub(crate) cache: Arc<ModuleCache>,
+    pub(crate) guest_code: Arc<GuestCode>,
+    pub(crate) sha256: Sha256Digest,
+    pub(crate) image: ProgramImage,
+}
+
+impl Program for GuestProgram {
+    fn run(self: Arc<Self>, ctx: ProcessContext) -> BoxFuture<'static, ProgramEnd> {
+        Box::pin(async move {
+            match self.guest_code.module(self.sha256, &self.image).await {
+                Ok(module) => {
+                    let program = WasmProgram { cache: Arc::clone(&self.cache), module };
+                    Arc::new(program).run(ctx).await
+                }
+                Err(reason) => {
+                    complain(&ctx, &format!("cannot execute: {reason}")).await;
+                    ProgramEnd::Exited(CANNOT_EXECUTE)
+                }
+            }
+        })
+    }
+}
+
+/// Tells whoever reads the program's standard error why it does not run: an error number could not name the cause.
+async fn complain(ctx: &ProcessContext, what: &str) {
+    let Ok(stderr) = Fd::try_from(2) else { return };
+    let line = [ctx.program_path(), b": ", what.as_bytes(), b"\n"].concat();
+    if let Err(errno) = syscall::file::write(ctx, stderr, &line).await {
+        tracing::debug!(errno = errno.name(), what, "nobody reads why a program does not run");
+    }
+}
+
 impl WasmProgram {
     async fn run_to_end(&self, ctx: ProcessContext) -> ProgramEnd {
-        match self.start(ctx).await {
-            Ok(()) => ProgramEnd::Exited(0),
-            Err(error) => program_end(&error),
+        let Err(error) = self.start(ctx.clone()).await else { return ProgramEnd::Exited(0) };
+        if let Some(unknown @ Unwind::UnknownCall { .. }) = error.downcast_ref::<Unwind>() {
+            complain(&ctx, &unknown.to_string()).await;
         }
+        program_end(&error)
     }
 
     async fn start(&self, ctx: ProcessContext) -> wasmtime::Result<()> {
-        let linked = self.module.pooled();
-        let mut store = store(linked, ctx.clone());
-        match linked.instance_pre.instantiate_async(&mut store).await {
-            Ok(instance) => run_instance(linked, store, instance).await,
-            Err(error) if error.is::<PoolConcurrencyLimitError>() => {
-                drop(store);
-                let linked = self.cache.on_demand(&self.module).map_err(wasmtime::Error::new)?;
-                // That took so long, the first time, that the ticker may have gone to sleep.
-                self.cache.engine().ticker().guest_runs();
-                let mut store = self::store(linked, ctx);
-                let instance = linked.instance_pre.instantiate_async(&mut store).await?;
-                run_instance(linked, store, instance).await
+        if let Some(linked) = self.module.pooled() {
+            let mut store = store(linked, ctx.clone()).await;
+            match linked.instance_pre.instantiate_async(&mut store).await {
+                Ok(instance) => return run_instance(linked, store, instance).await,
+                Err(error) if error.is::<PoolConcurrencyLimitError>() => {}
+                Err(error) => return Err(error),
             }
-            Err(error) => Err(error),
         }
+        let linked = self.cache.on_demand(&self.module).map_err(wasmtime::Error::new)?;
+        // That took so long, the first time, that the ticker may have gone to sleep.
+        self.cache.engine().ticker().guest_runs();
+        let mut store = store(linked, ctx).await;
+        let instance = linked.instance_pre.instantiate_async(&mut store).await?;
+        run_instance(linked, store, instance).await
     }
 }
 
@@ -106,8 +153,12 @@ async fn tell_mask(store: &mut Store<Guest>, initial_mask: Func) -> wasmtime::Re
     initial_mask.call_async(&mut *store, &parameters, &mut results).await
 }
 
-fn store(linked: &LinkedModule, ctx: ProcessContext) -> Store<Guest> {
-    let mut store = Store::new(linked.instance_pre.module().engine(), Guest::new(ctx));
+async fn store(linked: &LinkedModule, ctx: ProcessContext) -> Store<Guest> {
+    let mut guest = Guest::new(ctx);
+    if linked.is_standard {
+        guest.standard = Some(Box::new(Standard::open(&guest.ctx).await));
+    }
+    let mut store = Store::new(linked.instance_pre.module().engine(), guest);
     store.limiter(|guest| guest);
     store.set_epoch_deadline(TICKS_PER_TURN);
     store.epoch_deadline_async_yield_and_update(TICKS_PER_TURN);
@@ -124,6 +175,9 @@ fn program_end(error: &wasmtime::Error) -> ProgramEnd {
         return match unwind {
             Unwind::Exited(code) => ProgramEnd::Exited(*code),
             Unwind::Replaced => ProgramEnd::Replaced,
+            Unwind::UnknownCall { .. } => {
+                ProgramEnd::Trapped { signal: Signal::SIGSYS, message: unwind.to_string() }
+            }
         };
     }
     let signal = error.downcast_ref::<Trap>().map_or(Signal::SIGKILL, |trap| trap_signal(*trap));

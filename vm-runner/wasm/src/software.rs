@@ -8,7 +8,7 @@ mod compile;
 mod index;
 mod manifest;
 mod package_file;
-mod place;
+pub(crate) mod place;
 mod recipe;
 mod tree;
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use vm_abi::Errno;
 use vm_kernel::syscall::socket;
 
+use crate::convert::fd;
 use crate::guest::Guest;
 use crate::memory::GuestMemory;
 
@@ -38,6 +39,48 @@ pub(super) fn net_getaddrinfo(
     }
     memory.put(out, json.as_bytes())?;
     memory.put_u32(len, json.len() as u32)
+}
+
+/// Record types that libraries ask for: names of addresses, and fingerprints of hosts' keys.
+const RECORD_TYPES: [u32; 2] = [12, 44];
+
+/// There is no name server: what is asked for correctly is unreachable.
+pub(super) fn net_dns_query_rr_v1(
+    _guest: &mut Guest,
+    memory: &mut GuestMemory<'_>,
+    name: u32,
+    name_len: u32,
+    record_type: u32,
+    out: u32,
+    capacity: u32,
+    len_out: u32,
+    ttl_out: u32,
+    flags_out: u32,
+) -> Result<(), Errno> {
+    memory.check(out, capacity)?;
+    for number in [len_out, ttl_out, flags_out] {
+        memory.check(number, 4)?;
+    }
+    if name_len > MAX_NAME_BYTES {
+        return Err(Errno::EINVAL);
+    }
+    memory.check(name, name_len)?;
+    if RECORD_TYPES.contains(&record_type) { Err(Errno::ENETUNREACH) } else { Err(Errno::ENOTSUP) }
+}
+
+/// Encrypting a connection is the guest's own libraries' work; the host does not speak TLS for it.
+pub(super) fn net_tls_connect(
+    guest: &mut Guest,
+    memory: &mut GuestMemory<'_>,
+    raw: u32,
+    host: u32,
+    host_len: u32,
+    _flags: u32,
+) -> Result<(), Errno> {
+    memory.check(host, host_len)?;
+    // A bad fd, what is no socket, and what is not connected come first.
+    socket::peer_address(&guest.ctx, fd(raw)?)?;
+    Err(Errno::EPROTONOSUPPORT)
 }
 
 fn json(addresses: &[IpAddr], family: u32) -> String {

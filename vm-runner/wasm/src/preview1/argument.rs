@@ -29,7 +29,7 @@ pub(super) fn environ_sizes_get(
     count_out: u32,
     bytes_out: u32,
 ) -> Result<(), Errno> {
-    put_sizes(memory, &guest.ctx.envp(), count_out, bytes_out)
+    put_sizes(memory, environment(guest, &guest.ctx.envp()), count_out, bytes_out)
 }
 
 pub(super) fn environ_get(
@@ -38,7 +38,12 @@ pub(super) fn environ_get(
     pointers: u32,
     block: u32,
 ) -> Result<(), Errno> {
-    put_strings(memory, &guest.ctx.envp(), pointers, block)
+    put_strings(memory, environment(guest, &guest.ctx.envp()), pointers, block)
+}
+
+/// The published software counts on variables that the kernel fills in; a program of preview 1 gets what was given.
+fn environment<'a>(guest: &'a Guest, completed: &'a [Vec<u8>]) -> &'a [Vec<u8>] {
+    if guest.standard.is_some() { guest.ctx.given_envp() } else { completed }
 }
 
 fn put_sizes(

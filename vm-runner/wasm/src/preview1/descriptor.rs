@@ -3,10 +3,14 @@
 use vm_abi::{Errno, OpenFlags, Timespec, Whence};
 use vm_kernel::syscall::{Allocation, DirFd, FileKind, Follow, SetTime, SyncScope, file, path};
 
-use crate::convert::{PREOPEN_TAG, Target, fd, status_flags, target, wasi_fd_flags};
+use crate::convert::{PREOPEN_TAG, Target, fd, position, status_flags, target, wasi_fd_flags};
 use crate::guest::Guest;
 use crate::layout::{fdstat, filestat, rights};
 use crate::memory::GuestMemory;
+use crate::standard::{DIRECTORY_RIGHTS, Rights};
+
+/// Of a preopened directory that is in no fd table.
+const EVERY_RIGHT: Rights = Rights { base: rights::ALL, inheriting: rights::ALL };
 
 pub(super) fn fd_advise(
     guest: &mut Guest,
@@ -29,7 +33,8 @@ pub(super) fn fd_allocate(
     offset: u64,
     len: u64,
 ) -> Result<(), Errno> {
-    file::allocate(&guest.ctx, fd(raw)?, offset, len, Allocation::Extend)
+    not_a_directory(guest, raw)?;
+    file::allocate(&guest.ctx, fd(raw)?, position(offset)?, position(len)?, Allocation::Extend)
 }
 
 /// Closing a preopened directory has no effect: it is in no fd table.
@@ -37,7 +42,11 @@ pub(super) fn fd_close(guest: &mut Guest, _memory: &mut GuestMemory<'_>, raw: u3
     if raw & PREOPEN_TAG != 0 {
         return target(guest, raw).map(drop);
     }
-    file::close(&guest.ctx, fd(raw)?)
+    file::close(&guest.ctx, fd(raw)?)?;
+    if let Some(standard) = &mut guest.standard {
+        standard.closed(raw);
+    }
+    Ok(())
 }
 
 pub(super) fn fd_datasync(guest: &mut Guest, _memory: &mut GuestMemory<'_>, raw: u32) -> Result<(), Errno> {
@@ -56,11 +65,22 @@ pub(super) fn fd_fdstat_get(
 ) -> Result<(), Errno> {
     let fd = match target(guest, raw)? {
         Target::Fd(fd) => fd,
-        Target::Preopen(_) => return memory.put(out, &fdstat(3, 0, rights::ALL)),
+        Target::Preopen(_) => return memory.put(out, &fdstat(3, 0, EVERY_RIGHT)),
     };
     let flags = file::status_flags(&guest.ctx, fd)?;
     let kind = file::kind(&guest.ctx, fd)?;
-    memory.put(out, &fdstat(wasi_kind(kind), wasi_fd_flags(flags), base_rights(kind, flags)))
+    let initial = initial_rights(guest, kind, flags);
+    let rights = guest.standard.as_ref().map_or(initial, |standard| standard.rights(raw, initial));
+    memory.put(out, &fdstat(wasi_kind(kind), wasi_fd_flags(flags), rights))
+}
+
+/// Rights of an fd that none were taken from. Inheriting rights are always all: libraries AND what they want to open
+/// with them.
+fn initial_rights(guest: &Guest, kind: FileKind, flags: OpenFlags) -> Rights {
+    match kind {
+        FileKind::Directory if guest.standard.is_some() => DIRECTORY_RIGHTS,
+        _ => Rights { base: base_rights(kind, flags), inheriting: rights::ALL },
+    }
 }
 
 /// Preview 1's file type of an open file. A pipe is "unknown": libraries would use socket calls on a stream.
@@ -104,17 +124,20 @@ pub(super) fn fd_fdstat_set_flags(
     file::set_status_flags(&guest.ctx, fd(raw)?, status_flags(flags))
 }
 
-/// There is nothing to give up: what a process may do, the kernel decides at each call.
+/// Only programs that know nothing but preview 1 have rights to give up. What others may do, the kernel decides at each
+/// call.
 pub(super) fn fd_fdstat_set_rights(
     guest: &mut Guest,
     _memory: &mut GuestMemory<'_>,
     raw: u32,
-    _base: u64,
-    _inheriting: u64,
+    base: u64,
+    inheriting: u64,
 ) -> Result<(), Errno> {
-    match target(guest, raw)? {
-        Target::Fd(fd) => file::fd_flags(&guest.ctx, fd).map(drop),
-        Target::Preopen(_) => Ok(()),
+    let Target::Fd(fd) = target(guest, raw)? else { return Ok(()) };
+    let initial = initial_rights(guest, file::kind(&guest.ctx, fd)?, file::status_flags(&guest.ctx, fd)?);
+    match &mut guest.standard {
+        Some(standard) => standard.narrow(raw, initial, Rights { base, inheriting }),
+        None => Ok(()),
     }
 }
 
@@ -137,7 +160,7 @@ pub(super) fn fd_filestat_set_size(
     raw: u32,
     size: u64,
 ) -> Result<(), Errno> {
-    file::truncate(&guest.ctx, fd(raw)?, size)
+    file::truncate(&guest.ctx, fd(raw)?, position(size)?)
 }
 
 pub(super) fn fd_filestat_set_times(
@@ -167,7 +190,8 @@ pub(super) fn time_changes(
     Ok((change(1, 2, atime)?, change(4, 8, mtime)?))
 }
 
-/// Only tagged numbers, and 3 and 4 while nothing is open there, name preopened directories.
+/// Tagged numbers, and 3 and 4 while nothing is open there, name preopened directories; so do the fds that a program of
+/// preview 1 started with.
 pub(super) fn fd_prestat_get(
     guest: &mut Guest,
     memory: &mut GuestMemory<'_>,
@@ -195,6 +219,9 @@ pub(super) fn fd_prestat_dir_name(
 }
 
 fn preopen_name(guest: &Guest, raw: u32) -> Result<Vec<u8>, Errno> {
+    if let Some(name) = guest.standard.as_ref().and_then(|standard| standard.name(raw)) {
+        return Ok(name.to_vec());
+    }
     match target(guest, raw)? {
         Target::Preopen(DirFd::Cwd) => Ok(guest.ctx.cwd_path().to_vec()),
         Target::Preopen(_) => Ok(b"/".to_vec()),
@@ -208,7 +235,24 @@ pub(super) fn fd_renumber(
     from: u32,
     to: u32,
 ) -> Result<(), Errno> {
-    file::renumber(&guest.ctx, fd(from)?, fd(to)?)
+    let (old, new) = (fd(from)?, fd(to)?);
+    if guest.standard.is_some() {
+        // Preview 1 has no fds that a program makes up.
+        file::fd_flags(&guest.ctx, new)?;
+    }
+    file::renumber(&guest.ctx, old, new)?;
+    if let Some(standard) = &mut guest.standard {
+        standard.moved(from, to);
+    }
+    Ok(())
+}
+
+/// Preview 1 has no positions and sizes of directories; Unix has.
+pub(super) fn not_a_directory(guest: &Guest, raw: u32) -> Result<(), Errno> {
+    if guest.standard.is_some() && file::kind(&guest.ctx, fd(raw)?)? == FileKind::Directory {
+        return Err(Errno::EBADF);
+    }
+    Ok(())
 }
 
 pub(super) fn fd_seek(
@@ -226,6 +270,7 @@ pub(super) fn fd_seek(
         2 => Whence::End,
         _ => return Err(Errno::EINVAL),
     };
+    not_a_directory(guest, raw)?;
     let position = file::seek(&guest.ctx, fd(raw)?, offset, whence)?;
     memory.put_u64(out, position)
 }
@@ -236,6 +281,7 @@ pub(super) fn fd_tell(
     raw: u32,
     out: u32,
 ) -> Result<(), Errno> {
+    not_a_directory(guest, raw)?;
     let position = file::tell(&guest.ctx, fd(raw)?)?;
     memory.put_u64(out, position)
 }

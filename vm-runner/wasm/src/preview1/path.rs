@@ -4,9 +4,9 @@ use vm_abi::{Errno, Mode, OpenFlags};
 use vm_kernel::syscall::{Follow, RenameFlags, path};
 
 use super::descriptor::time_changes;
-use crate::convert::{as_regular, dir, shows_as_regular, status_flags};
+use crate::convert::{PREOPEN_TAG, as_regular, dir_of, shows_as_regular, status_flags};
 use crate::guest::Guest;
-use crate::layout::{filestat, rights};
+use crate::layout::{FILESTAT_BYTES, filestat, rights};
 use crate::memory::GuestMemory;
 
 /// Permission bits of a directory before the umask: `path_create_directory` has no mode.
@@ -21,7 +21,8 @@ pub(super) fn path_create_directory(
     path: u32,
     len: u32,
 ) -> Result<(), Errno> {
-    path::mkdir(&guest.ctx, dir(guest, dir_fd)?, memory.bytes(path, len)?, DIRECTORY_MODE)
+    let path = memory.bytes(path, len)?;
+    path::mkdir(&guest.ctx, dir_of(guest, dir_fd, path)?, path, DIRECTORY_MODE)
 }
 
 pub(super) fn path_filestat_get(
@@ -33,7 +34,9 @@ pub(super) fn path_filestat_get(
     len: u32,
     out: u32,
 ) -> Result<(), Errno> {
-    let (dir, path) = (dir(guest, dir_fd)?, memory.bytes(path, len)?);
+    memory.check(out, FILESTAT_BYTES as u32)?;
+    let path = memory.bytes(path, len)?;
+    let dir = dir_of(guest, dir_fd, path)?;
     let stat = path::stat(&guest.ctx, dir, path, follow(flags))?;
     let stat = if shows_as_regular(&stat, dir, path) { as_regular(stat) } else { stat };
     memory.put(out, &filestat(&stat))
@@ -51,7 +54,8 @@ pub(super) fn path_filestat_set_times(
     time_flags: u32,
 ) -> Result<(), Errno> {
     let (atime, mtime) = time_changes(atime, mtime, time_flags)?;
-    path::set_times(&guest.ctx, dir(guest, dir_fd)?, memory.bytes(path, len)?, atime, mtime, follow(flags))
+    let path = memory.bytes(path, len)?;
+    path::set_times(&guest.ctx, dir_of(guest, dir_fd, path)?, path, atime, mtime, follow(flags))
 }
 
 pub(super) fn path_link(
@@ -66,7 +70,8 @@ pub(super) fn path_link(
     new_len: u32,
 ) -> Result<(), Errno> {
     let (old, new) = (memory.bytes(old, old_len)?, memory.bytes(new, new_len)?);
-    path::link(&guest.ctx, dir(guest, old_dir)?, old, follow(flags), dir(guest, new_dir)?, new)
+    let (old_dir, new_dir) = (dir_of(guest, old_dir, old)?, dir_of(guest, new_dir, new)?);
+    path::link(&guest.ctx, old_dir, old, follow(flags), new_dir, new)
 }
 
 /// Cuts the target at the end of the buffer, as `readlink` does.
@@ -82,7 +87,8 @@ pub(super) fn path_readlink(
 ) -> Result<(), Errno> {
     memory.check(len_out, 4)?;
     memory.check(out, out_len)?;
-    let target = path::read_link(&guest.ctx, dir(guest, dir_fd)?, memory.bytes(path, len)?)?;
+    let path = memory.bytes(path, len)?;
+    let target = path::read_link(&guest.ctx, dir_of(guest, dir_fd, path)?, path)?;
     let copied = &target[..target.len().min(out_len as usize)];
     memory.put(out, copied)?;
     memory.put_u32(len_out, copied.len() as u32)
@@ -95,7 +101,8 @@ pub(super) fn path_remove_directory(
     path: u32,
     len: u32,
 ) -> Result<(), Errno> {
-    path::rmdir(&guest.ctx, dir(guest, dir_fd)?, memory.bytes(path, len)?)
+    let path = memory.bytes(path, len)?;
+    path::rmdir(&guest.ctx, dir_of(guest, dir_fd, path)?, path)
 }
 
 pub(super) fn path_unlink_file(
@@ -105,7 +112,8 @@ pub(super) fn path_unlink_file(
     path: u32,
     len: u32,
 ) -> Result<(), Errno> {
-    path::unlink(&guest.ctx, dir(guest, dir_fd)?, memory.bytes(path, len)?)
+    let path = memory.bytes(path, len)?;
+    path::unlink(&guest.ctx, dir_of(guest, dir_fd, path)?, path)
 }
 
 pub(super) fn path_rename(
@@ -119,7 +127,8 @@ pub(super) fn path_rename(
     new_len: u32,
 ) -> Result<(), Errno> {
     let (old, new) = (memory.bytes(old, old_len)?, memory.bytes(new, new_len)?);
-    path::rename(&guest.ctx, dir(guest, old_dir)?, old, dir(guest, new_dir)?, new, RenameFlags::empty())
+    let (old_dir, new_dir) = (dir_of(guest, old_dir, old)?, dir_of(guest, new_dir, new)?);
+    path::rename(&guest.ctx, old_dir, old, new_dir, new, RenameFlags::empty())
 }
 
 pub(super) fn path_symlink(
@@ -132,7 +141,12 @@ pub(super) fn path_symlink(
     len: u32,
 ) -> Result<(), Errno> {
     let (target, path) = (memory.bytes(target, target_len)?, memory.bytes(path, len)?);
-    path::symlink(&guest.ctx, target, dir(guest, dir_fd)?, path)
+    let dir = dir_of(guest, dir_fd, path)?;
+    if target.first() == Some(&b'/') {
+        // Where such a link would lead, one that is given the directory as its root cannot know.
+        dir_of(guest, dir_fd, target)?;
+    }
+    path::symlink(&guest.ctx, target, dir, path)
 }
 
 pub(super) async fn path_open(
@@ -150,9 +164,17 @@ pub(super) async fn path_open(
 ) -> Result<(), Errno> {
     memory.check(fd_out, 4)?;
     let mode = guest.open_mode.take().unwrap_or(FILE_MODE);
-    let dir = dir(guest, dir_fd)?;
+    let path = memory.bytes(path, len)?;
+    let dir = dir_of(guest, dir_fd, path)?;
     let flags = kernel_flags(lookup, open_flags, rights, fd_flags);
-    let fd = path::open(&guest.ctx, dir, memory.bytes(path, len)?, flags, mode).await?;
+    let asks_to_write = flags.contains(OpenFlags::DIRECTORY) && rights & rights::WRITE != 0;
+    if asks_to_write && guest.standard.is_some() && dir_fd & PREOPEN_TAG == 0 {
+        return Err(Errno::EISDIR);
+    }
+    if flags.contains(OpenFlags::TRUNC) {
+        guest.check_rights(dir_fd, rights::PATH_FILESTAT_SET_SIZE)?;
+    }
+    let fd = path::open(&guest.ctx, dir, path, flags, mode).await?;
     memory.put_u32(fd_out, fd.raw())
 }
 

@@ -3,8 +3,9 @@
 use vm_abi::Errno;
 use vm_kernel::syscall::file;
 
-use crate::convert::fd;
+use crate::convert::{fd, position};
 use crate::guest::Guest;
+use crate::layout::rights;
 use crate::memory::{Buffers, GuestMemory};
 
 /// Most bytes that pass through a copy when a call has several buffers. Longer calls are answered in part, as POSIX
@@ -20,6 +21,7 @@ pub(super) async fn fd_read(
     len_out: u32,
 ) -> Result<(), Errno> {
     memory.check(len_out, 4)?;
+    guest.check_rights(raw, rights::READ)?;
     let fd = fd(raw)?;
     let len = match memory.buffers(buffers, count)? {
         Buffers::One(range) => file::read(&guest.ctx, fd, memory.buffer_mut(range)?).await?,
@@ -42,6 +44,7 @@ pub(super) async fn fd_write(
     len_out: u32,
 ) -> Result<(), Errno> {
     memory.check(len_out, 4)?;
+    guest.check_rights(raw, rights::WRITE)?;
     let fd = fd(raw)?;
     let len = match memory.buffers(buffers, count)? {
         Buffers::One(range) => file::write(&guest.ctx, fd, memory.buffer(range)?).await?,
@@ -60,6 +63,8 @@ pub(super) fn fd_pread(
     len_out: u32,
 ) -> Result<(), Errno> {
     memory.check(len_out, 4)?;
+    let offset = position(offset)?;
+    guest.check_rights(raw, rights::READ)?;
     let fd = fd(raw)?;
     let len = match memory.buffers(buffers, count)? {
         Buffers::One(range) => file::pread(&guest.ctx, fd, memory.buffer_mut(range)?, offset)?,
@@ -83,6 +88,8 @@ pub(super) fn fd_pwrite(
     len_out: u32,
 ) -> Result<(), Errno> {
     memory.check(len_out, 4)?;
+    let offset = position(offset)?;
+    guest.check_rights(raw, rights::WRITE)?;
     let fd = fd(raw)?;
     let len = match memory.buffers(buffers, count)? {
         Buffers::One(range) => file::pwrite(&guest.ctx, fd, memory.buffer(range)?, offset)?,

@@ -3,6 +3,7 @@
 use vm_abi::{Errno, OpenFlags};
 use vm_kernel::syscall::{MessageFlags, Shutdown, socket};
 
+use super::descriptor::not_a_directory;
 use super::read_write::{gather, scatter, total};
 use crate::convert::fd;
 use crate::guest::Guest;
@@ -20,6 +21,7 @@ pub(super) fn sock_shutdown(
         3 => Shutdown::Both,
         _ => return Err(Errno::EINVAL),
     };
+    not_a_directory(guest, raw)?;
     socket::shutdown(&guest.ctx, fd(raw)?, how)
 }
 

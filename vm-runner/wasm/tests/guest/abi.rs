@@ -15,11 +15,13 @@ use crate::machine::{Finished, Machine, Programs, programs_folder, user_command}
 const PROGRAMS: &[&str] = &[
     "bad_pointers",
     "exec",
+    "extents",
     "fdstat",
     "grow",
     "hello",
     "mask_child",
     "mask_parent",
+    "no_network",
     "pipe_full",
     "poll",
     "preopen_root",
@@ -194,4 +196,14 @@ async fn a_pipe_without_readers_kills_and_one_without_writers_is_a_deadlock() {
 #[tokio::test]
 async fn sockets_connect_within_the_vm() {
     passes("socket").await;
+}
+
+#[tokio::test]
+async fn extents_of_a_file_are_listed_and_punched() {
+    passes("extents").await;
+}
+
+#[tokio::test]
+async fn a_program_that_wants_out_gets_errors_at_once() {
+    passes("no_network").await;
 }

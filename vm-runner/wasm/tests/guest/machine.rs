@@ -15,7 +15,7 @@ use vm_vfs::packagefs::PackageFile;
 use vm_vfs::tmpfs::{Tmpfs, TmpfsOptions};
 use vm_vfs::{Caller, ContentId, Mapping, MountFlags, Namespace, NodeKind, Owner, VPath, WalkContext};
 use vm_wasm::software::{Index, Manifest, ModuleEntry};
-use vm_wasm::{Compiler, EngineOptions, WasmDriver, WasmEngine};
+use vm_wasm::{Compiler, EngineOptions, GuestCodeCache, WasmDriver, WasmEngine};
 
 /// Where commands are looked for.
 const PATH: &str = "/opt/bin";
@@ -88,6 +88,40 @@ impl Machine {
             panic!("the command did not end; processes: {:?}", names(&self.kernel));
         });
         Finished { status, stdout, stderr }
+    }
+
+    /// Copies a folder of the host into the VM's root, for everybody to write.
+    pub(crate) fn import(&self, folder: &Path, to: &str) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let path = format!("{to}/{}", entry.file_name().to_str().unwrap());
+            if entry.file_type().unwrap().is_dir() {
+                self.as_root(|context| context.mkdir(path.as_bytes(), Mode::new(0o777))).unwrap();
+                self.import(&entry.path(), &path);
+            } else {
+                self.install(&path, &std::fs::read(entry.path()).unwrap());
+            }
+        }
+    }
+
+    fn as_root<T>(&self, act: impl FnOnce(&WalkContext<'_>) -> T) -> T {
+        let namespace = self.kernel.namespace();
+        let (root, credentials) = (namespace.root(), Credentials::root());
+        let caller = Caller::default();
+        act(&WalkContext { namespace, root: &root, start: &root, credentials: &credentials, caller })
+    }
+
+    /// Puts a file that may be executed into the VM, owned by the user.
+    pub(crate) fn install(&self, path: &str, content: &[u8]) {
+        self.as_root(|context| {
+            let location = match context.resolve(path.as_bytes()) {
+                Ok(location) => location,
+                Err(_) => context.mknod(path.as_bytes(), NodeKind::Regular, Mode::new(0o755)).unwrap(),
+            };
+            location.set_size(0).unwrap();
+            location.inode().write_at(0, content).unwrap();
+            context.chown(path.as_bytes(), Some(Uid(1000)), Some(Gid(1000)), vm_vfs::Follow::Yes).unwrap();
+        });
     }
 
     /// Runs a shell script as the user, in the user's home.
@@ -170,18 +204,24 @@ fn populate(namespace: &Namespace) {
 pub(crate) struct Programs {
     folder: tempfile::TempDir,
     sources: Vec<(&'static str, Vec<u8>)>,
+    guest_code: Option<GuestCodeCache>,
 }
 
 impl Programs {
     pub(crate) fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), sources: Vec::new() }
+        Self { folder: tempfile::tempdir().unwrap(), sources: Vec::new(), guest_code: None }
     }
 
-    /// Adds `tests/programs/<name>.wat`.
+    /// Keeps what is compiled for guests in a folder.
+    pub(crate) fn keep_guest_code(self, cache: GuestCodeCache) -> Self {
+        Self { guest_code: Some(cache), ..self }
+    }
+
+    /// Adds `tests/programs/<name>.wat`. The command has the last part of the name.
     pub(crate) fn with(mut self, name: &'static str) -> Self {
         let path = programs_folder().join(format!("{name}.wat"));
         let wasm = wat::parse_file(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        self.sources.push((name, wasm));
+        self.sources.push((name.rsplit('/').next().unwrap_or(name), wasm));
         self
     }
 
@@ -204,6 +244,9 @@ impl Programs {
         std::fs::write(self.folder.path().join("index.json"), index.to_json()).unwrap();
         let engine = WasmEngine::new(options).unwrap();
         let driver = WasmDriver::open(engine, self.folder.path()).unwrap();
+        if let Some(cache) = self.guest_code {
+            driver.keep_guest_code(cache);
+        }
         let mut machine = Machine::new(image, Arc::new(driver), limits);
         machine.programs = Some(self.folder);
         machine

@@ -8,7 +8,6 @@
   (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
   (memory (export "memory") 1)
   (func (export "_start")
-    (call $nothing)
     (if (i32.ne (call $no_such_call (i32.const 0)) (i32.const 52)) (then (call $proc_exit (i32.const 1))))
     (if (i64.ne (call $no_such_size (i32.const 0) (i64.const 0)) (i64.const -1)) (then (call $proc_exit (i32.const 2))))
     (if (i32.ne (call $old_path_mode (i32.const 0) (i32.const 0) (i32.const 1)) (i32.const 52))

@@ -1,0 +1,23 @@
+;; Writes to a pipe without readers, a million times, with SIGPIPE ignored; then not ignored.
+(module
+  (import "host_process" "fd_pipe" (func $fd_pipe (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_close" (func $fd_close (param i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (import "host_process" "proc_sigaction" (func $proc_sigaction (param i32 i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\00\00\00\00\10\00\00\00")
+  (func $is (param $step i32) (param $got i32) (param $want i32)
+    (if (i32.ne (local.get $got) (local.get $want)) (then (call $proc_exit (local.get $step)))))
+  (func (export "_start")
+    (local $times i32)
+    (call $is (i32.const 1) (call $proc_sigaction (i32.const 13) (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 0)) (i32.const 0))
+    (call $is (i32.const 2) (call $fd_pipe (i32.const 16) (i32.const 20)) (i32.const 0))
+    (call $is (i32.const 3) (call $fd_close (i32.load (i32.const 16))) (i32.const 0))
+    (loop $again
+      (call $is (i32.const 4) (call $fd_write (i32.load (i32.const 20)) (i32.const 0) (i32.const 1) (i32.const 24)) (i32.const 64))
+      (local.set $times (i32.add (local.get $times) (i32.const 1)))
+      (br_if $again (i32.lt_u (local.get $times) (i32.const 1000000))))
+    (call $is (i32.const 5) (call $proc_sigaction (i32.const 13) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)) (i32.const 0))
+    (drop (call $fd_write (i32.load (i32.const 20)) (i32.const 0) (i32.const 1) (i32.const 24)))
+    (call $proc_exit (i32.const 6))))

@@ -1,0 +1,18 @@
+;; Arguments of 16 MiB, a million empty ones, and a name as long.
+(module
+  (import "host_process" "proc_spawn_v3" (func $proc_spawn_v3 (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "host_process" "proc_exec" (func $proc_exec (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "hello")
+  (func $is (param $step i32) (param $got i32) (param $want i32)
+    (if (i32.ne (local.get $got) (local.get $want)) (then (call $proc_exit (local.get $step)))))
+  (func (export "_start")
+    (drop (memory.grow (i32.const 512)))
+    (memory.fill (i32.const 65536) (i32.const 0x61) (i32.const 0x01000000))
+    (call $is (i32.const 1) (call $proc_spawn_v3 (i32.const 0) (i32.const 5) (i32.const 65536) (i32.const 0x01000000) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 512)) (i32.const 1))
+    (call $is (i32.const 2) (call $proc_spawn_v3 (i32.const 0) (i32.const 5) (i32.const 0) (i32.const 5) (i32.const 65536) (i32.const 0x01000000) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 512)) (i32.const 1))
+    (call $is (i32.const 3) (call $proc_spawn_v3 (i32.const 65536) (i32.const 0x01000000) (i32.const 0) (i32.const 5) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 512)) (i32.const 37))
+    (call $is (i32.const 4) (call $proc_exec (i32.const 0) (i32.const 5) (i32.const 65536) (i32.const 0x01000000) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)) (i32.const 1))
+    (memory.fill (i32.const 65536) (i32.const 0) (i32.const 0x01000000))
+    (call $is (i32.const 5) (call $proc_spawn_v3 (i32.const 0) (i32.const 5) (i32.const 65536) (i32.const 0x00100000) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 512)) (i32.const 1))))

@@ -1,0 +1,31 @@
+;; Results in the same place, over the arguments, and over each other.
+(module
+  (import "host_process" "fd_pipe" (func $fd_pipe (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll_oneoff (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_readlink" (func $path_readlink (param i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "args_sizes_get" (func $args_sizes_get (param i32 i32) (result i32)))
+  (import "host_process" "proc_spawn_v3" (func $proc_spawn_v3 (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_read" (func $fd_read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "random_get" (func $random_get (param i32 i32) (result i32)))
+  (import "host_user" "getgroups" (func $getgroups (param i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+  (memory (export "memory") 1)
+  (func $is (param $step i32) (param $got i32) (param $want i32)
+    (if (i32.ne (local.get $got) (local.get $want)) (then (call $proc_exit (local.get $step)))))
+  (func (export "_start")
+    (call $is (i32.const 1) (call $fd_pipe (i32.const 0) (i32.const 0)) (i32.const 0))
+    (call $is (i32.const 2) (call $fd_pipe (i32.const 2) (i32.const 4)) (i32.const 0))
+    (call $is (i32.const 3) (call $args_sizes_get (i32.const 0) (i32.const 2)) (i32.const 0))
+    ;; events over the subscriptions: a clock that has passed
+    (i32.store (i32.const 112) (i32.const 1)) (i32.store (i32.const 120) (i32.const 0))
+    (call $is (i32.const 4) (call $poll_oneoff (i32.const 96) (i32.const 96) (i32.const 1) (i32.const 96)) (i32.const 0))
+    (call $is (i32.const 5) (call $poll_oneoff (i32.const 400) (i32.const 410) (i32.const 1) (i32.const 420)) (i32.const 0))
+    ;; a link read over its own name
+    (i64.store (i32.const 200) (i64.const 0x6e6f69747563))
+    (call $is (i32.const 6) (call $path_readlink (i32.const 3) (i32.const 200) (i32.const 6) (i32.const 200) (i32.const 6) (i32.const 200)) (i32.const 44))
+    ;; a list of buffers that is read over itself
+    (i32.store (i32.const 300) (i32.const 300)) (i32.store (i32.const 304) (i32.const 8))
+    (call $is (i32.const 7) (call $fd_read (i32.const 0) (i32.const 300) (i32.const 1) (i32.const 300)) (i32.const 0))
+    (call $is (i32.const 8) (call $random_get (i32.const 0) (i32.const 65536)) (i32.const 0))
+    (call $is (i32.const 9) (call $getgroups (i32.const 4) (i32.const 0) (i32.const 0)) (i32.const 0))))
