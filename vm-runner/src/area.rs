@@ -37,6 +37,7 @@ pub(crate) enum ProcessAction {
     Kill,
     Stdin,
     Output,
+    Strace,
 }
 
 /// What is wanted of one shell.
@@ -101,6 +102,7 @@ impl Area {
                 "kill" => (ProcessAction::Kill, "POST"),
                 "stdin" => (ProcessAction::Stdin, "POST"),
                 "output" => (ProcessAction::Output, "GET"),
+                "strace" => (ProcessAction::Strace, "GET"),
                 _ => return None,
             };
             return Some((Self::Process(action), allowed));

@@ -11,6 +11,7 @@ mod output;
 mod pump;
 mod started;
 mod stdin;
+mod strace;
 mod table;
 mod view;
 
@@ -76,6 +77,7 @@ pub(crate) async fn process(
         ProcessAction::Kill => kill(vm, pid, request).await,
         ProcessAction::Stdin => stdin::write(&started(vm, pid)?, request).await,
         ProcessAction::Output => output::output(&started(vm, pid)?, request),
+        ProcessAction::Strace => strace::strace(vm, pid, request),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use vm_abi::Errno;
 use vm_api::{Problem, ProblemCode};
-use vm_kernel::{Limits, Usage};
+use vm_kernel::{Limit, Limits};
 
 use crate::vm::boot::Vm;
 use crate::vm::server::errno::shown;
@@ -46,7 +46,7 @@ pub(crate) fn spawn_problem(errno: Errno, name: &str, path: &str, vm: &Vm) -> Pr
             let detail = format!("a process may have {most} open files; raise spec.limits.openFiles");
             Problem::new(ProblemCode::LimitOpenFiles, detail).with_limit("spec.limits.openFiles")
         }
-        Errno::ENFILE => system_wide(limits, &vm.kernel().usage()),
+        Errno::ENFILE => system_wide(limits, vm.kernel().limit_behind(errno)),
         Errno::ENOSPC => {
             let limit = format!("{} terminals per VM", limits.max_terminals);
             let detail = format!("{limit} are the most; end shells that are not needed");
@@ -60,16 +60,15 @@ pub(crate) fn spawn_problem(errno: Errno, name: &str, path: &str, vm: &Vm) -> Pr
     problem.with_errno(errno.name())
 }
 
-/// Which of the things that all processes share has run out.
-fn system_wide(limits: &Limits, usage: &Usage) -> Problem {
-    let pipes = (usage.pipes, limits.max_pipes as u64, "pipes");
-    let files = (usage.open_files, limits.max_open_files as u64, "open files");
-    // A command needs a few of each: who has the least room left is it.
-    let room = |(used, most, _): &(u64, u64, &str)| most.saturating_sub(*used);
-    let (used, most, what) = if room(&pipes) <= room(&files) { pipes } else { files };
+/// What has run out of which all processes together may have so much.
+fn system_wide(limits: &Limits, hit: Option<Limit>) -> Problem {
+    let (most, what) = match hit {
+        Some(Limit::Pipes) => (limits.max_pipes, "pipes"),
+        Some(Limit::Sockets) => (limits.max_sockets, "sockets"),
+        _ => (limits.max_open_files, "open files"),
+    };
     let limit = format!("{most} {what} per VM");
-    let detail =
-        format!("{used} {what} are in use by all processes together, and {limit} are the most; end some");
+    let detail = format!("all processes together have {most} {what}, their most; end some");
     Problem::new(ProblemCode::LimitOpenFiles, detail).with_limit(limit)
 }
 
@@ -80,10 +79,9 @@ mod tests {
     #[test]
     fn what_all_processes_share_is_not_blamed_on_the_limit_of_one() {
         let limits = Limits::default();
-        let usage = Usage { pipes: limits.max_pipes as u64 - 1, ..Usage::default() };
-        let problem = system_wide(&limits, &usage);
+        let problem = system_wide(&limits, Some(Limit::Pipes));
         assert_eq!(problem.limit.as_deref(), Some("1024 pipes per VM"));
-        let usage = Usage { open_files: limits.max_open_files as u64 - 2, ..Usage::default() };
-        assert_eq!(system_wide(&limits, &usage).limit.as_deref(), Some("16384 open files per VM"));
+        let problem = system_wide(&limits, None);
+        assert_eq!(problem.limit.as_deref(), Some("16384 open files per VM"));
     }
 }

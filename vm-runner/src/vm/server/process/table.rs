@@ -36,7 +36,6 @@ struct Entry {
 
 /// What keeps a VM awake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(dead_code, reason = "read by the activity route")]
 pub(crate) struct ProcessActivity {
     /// Processes that run.
     pub(crate) running: usize,
@@ -111,7 +110,6 @@ impl ProcessTable {
     }
 
     /// What keeps the VM awake.
-    #[expect(dead_code, reason = "read by the activity route")]
     pub(crate) fn activity(&self) -> ProcessActivity {
         let processes = self.all();
         ProcessActivity {

@@ -37,7 +37,6 @@ struct Entry {
 
 /// What keeps a VM awake.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(dead_code, reason = "read by the activity route")]
 pub(crate) struct ShellActivity {
     /// Shells that run.
     pub(crate) shells: usize,
@@ -118,7 +117,6 @@ impl ShellTable {
     }
 
     /// What keeps the VM awake.
-    #[expect(dead_code, reason = "read by the activity route")]
     pub(crate) fn activity(&self) -> ShellActivity {
         let mut running = self.all();
         running.retain(|shell| shell.log().exit().is_none());
