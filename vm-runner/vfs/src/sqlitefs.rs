@@ -2,9 +2,9 @@
 //!
 //! One folder, one file `fs.db` in it (and SQLite's log beside it). Everything happens in memory first: what was
 //! touched stays there as long as there is room for it, what was changed until it has been written. Changes are written
-//! in batches, one transaction each, which hold everything up to one instant: after a crash the files are as they were
-//! at some instant, at most [`SqliteFsOptions::flush_interval`] and the writing of one batch ago. `sync` returns when
-//! everything up to now is on the disk.
+//! in batches, one transaction each, which hold everything up to one instant. After a crash of the process the files
+//! are as they were at some instant, at most [`Tuning::flush_interval`] and the writing of one batch ago; after a crash
+//! of the host at most five seconds more. `sync` returns when everything up to now is on the disk.
 //!
 //! The database belongs to one owner at a time, by SQLite's lock and by an epoch, which only grows.
 //!
@@ -315,6 +315,17 @@ impl Shared {
             let Some((ino, index)) = self.memory.candidate() else { break };
             if let Found::Node(node) = self.table.find(ino)
                 && node.evict(index) == content::Eviction::Later
+            {
+                self.memory.offer(ino, index);
+            }
+        }
+        for _ in 0..TRIM_STEPS {
+            if !self.memory.has_stale_candidates() {
+                break;
+            }
+            let Some((ino, index)) = self.memory.candidate() else { break };
+            if let Found::Node(node) = self.table.find(ino)
+                && node.is_offered(index)
             {
                 self.memory.offer(ino, index);
             }

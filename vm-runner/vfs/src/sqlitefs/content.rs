@@ -231,6 +231,11 @@ impl Content {
         Eviction::Done
     }
 
+    /// Whether a chunk is among the candidates to go.
+    pub(super) fn is_offered(&self, index: u32) -> bool {
+        self.slots.get(&index).is_some_and(|slot| slot.is_offered)
+    }
+
     /// Lets go of everything, because the file's node goes.
     pub(super) fn drop_all(&mut self, memory: &Memory) {
         for slot in std::mem::take(&mut self.slots).into_values() {

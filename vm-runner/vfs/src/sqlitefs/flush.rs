@@ -132,12 +132,12 @@ impl Flush {
 impl Shared {
     /// Waits for room if too much is unwritten, then begins a change. The caller holds no lock.
     pub(super) fn begin(&self, intent: Intent) -> VfsResult<Changing<'_>> {
-        let dirty_bytes = self.memory.dirty_bytes();
-        if dirty_bytes > self.tuning.dirty_bytes / 4 && !self.flush.is_hurried.swap(true, Ordering::Relaxed) {
+        let pressure = self.memory.pressure();
+        if pressure > self.tuning.dirty_bytes / 4 && !self.flush.is_hurried.swap(true, Ordering::Relaxed) {
             self.flush.lock().is_urgent = true;
             self.flush.wake.notify_one();
         }
-        if dirty_bytes > self.tuning.dirty_bytes {
+        if pressure > self.tuning.dirty_bytes {
             self.wait_for_room();
         }
         if self.flush.is_refusing.load(Ordering::Relaxed) {
@@ -227,6 +227,12 @@ impl Shared {
         self.flush.has_work.load(Ordering::Acquire)
     }
 
+    /// How many batches there were.
+    #[cfg(test)]
+    pub(super) fn batches(&self) -> u64 {
+        self.flush.lock().begun
+    }
+
     fn is_clean(&self, state: &State) -> bool {
         !state.is_running
             && state.failed.is_none()
@@ -237,7 +243,7 @@ impl Shared {
     fn wait_for_room(&self) {
         let flush = &self.flush;
         let mut state = flush.lock();
-        while self.memory.dirty_bytes() > self.tuning.dirty_bytes
+        while self.memory.pressure() > self.tuning.dirty_bytes
             && state.failure.is_none()
             && !state.is_stopping
         {
@@ -294,6 +300,7 @@ impl Shared {
         self.flush.is_hurried.store(false, Ordering::Relaxed);
         self.flush.has_work.store(false, Ordering::Release);
         let queue = std::mem::take(&mut *self.flush.queue.lock().unwrap_or_else(PoisonError::into_inner));
+        let queued = queue.len() as u64;
         let mut changes = Vec::with_capacity(queue.len());
         for weak in queue {
             if let Some(node) = weak.upgrade() {
@@ -318,6 +325,8 @@ impl Shared {
             used_inodes: self.inodes.used().saturating_sub(unnamed.charges.len() as u64),
         };
         drop(unnamed);
+        // Those that were queued and have gone wait no longer.
+        self.memory.subtract_dirty_nodes(queued - changes.len() as u64);
         changes.sort_unstable_by_key(|(_, change)| change.ino());
         Batch { number, changes, removals, counters }
     }
@@ -336,6 +345,7 @@ impl Shared {
                 }
             }
         }
+        self.memory.subtract_dirty_nodes(batch.changes.len() as u64);
         for (node, change) in &batch.changes {
             if let Some(node) = node.upgrade() {
                 node.committed(change);
@@ -358,10 +368,24 @@ impl Shared {
         Ok(())
     }
 
+    /// Makes durable what was committed some time ago, while others go on.
+    fn settle(&self) {
+        let committed = self.flush.lock().committed;
+        if self.flush.durable.load(Ordering::Acquire) >= committed {
+            return;
+        }
+        if let Err(Failed { failure, .. }) = self.make_durable(committed) {
+            let mut state = self.flush.lock();
+            state.failure = Some(failure);
+            state.failures += 1;
+            self.flush.is_refusing.store(true, Ordering::Relaxed);
+        }
+    }
+
     fn make_durable(&self, number: u64) -> Result<(), Failed> {
         match self.database.sync_log() {
             Ok(()) => {
-                self.flush.durable.store(number, Ordering::Release);
+                self.flush.durable.fetch_max(number, Ordering::AcqRel);
                 Ok(())
             }
             // What a failed fsync left on the disk nobody knows, and a second one would not tell.

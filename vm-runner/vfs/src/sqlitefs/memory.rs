@@ -10,6 +10,10 @@ use std::sync::{Mutex, PoisonError};
 
 /// What a chunk takes besides its bytes.
 pub(super) const SLOT_BYTES: u64 = 96;
+/// What a node takes, about.
+const NODE_BYTES: u64 = 512;
+/// How many candidates of files that have gone there may be.
+const SPARE_CANDIDATES: u64 = 4096;
 
 #[derive(Default)]
 pub(super) struct Memory {
@@ -17,6 +21,8 @@ pub(super) struct Memory {
     dirty_bytes: AtomicU64,
     /// How many entries of directories are in memory.
     entries: AtomicU64,
+    /// How many nodes wait to be written, or are being written.
+    dirty_nodes: AtomicU64,
     /// Chunks that were clean when they were put here, oldest first, by inode number and position.
     candidates: Mutex<VecDeque<(u64, u32)>>,
 }
@@ -35,6 +41,19 @@ impl Memory {
 
     pub(super) fn dirty_bytes(&self) -> u64 {
         self.dirty_bytes.load(Ordering::Relaxed)
+    }
+
+    /// How much memory waits for the database, all in all.
+    pub(super) fn pressure(&self) -> u64 {
+        self.dirty_bytes() + self.dirty_nodes.load(Ordering::Relaxed) * NODE_BYTES
+    }
+
+    pub(super) fn add_dirty_node(&self) {
+        self.dirty_nodes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn subtract_dirty_nodes(&self, count: u64) {
+        self.dirty_nodes.fetch_sub(count, Ordering::Relaxed);
     }
 
     pub(super) fn add(&self, class: Class, bytes: u64) {
@@ -60,6 +79,13 @@ impl Memory {
     /// Notes a chunk that may go.
     pub(super) fn offer(&self, ino: u64, index: u32) {
         self.candidates.lock().unwrap_or_else(PoisonError::into_inner).push_back((ino, index));
+    }
+
+    /// Whether there are far more candidates than chunks: those of files that have gone.
+    pub(super) fn has_stale_candidates(&self) -> bool {
+        let chunks = (self.clean_bytes() + self.dirty_bytes()) / SLOT_BYTES;
+        let candidates = self.candidates.lock().unwrap_or_else(PoisonError::into_inner);
+        candidates.len() as u64 > chunks + SPARE_CANDIDATES
     }
 
     /// The chunk that may go first.

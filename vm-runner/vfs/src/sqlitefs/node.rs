@@ -240,11 +240,17 @@ impl Node {
         }
     }
 
+    pub(super) fn is_offered(&self, index: u32) -> bool {
+        let Body::Regular(content) = &self.body else { return false };
+        content.read().unwrap_or_else(PoisonError::into_inner).is_offered(index)
+    }
+
     // ---- for batches ----
 
     /// Sees to it that the next batch looks at this. Only while changing.
     pub(super) fn queue(&self) {
         if !self.is_queued.swap(true, Ordering::Relaxed) {
+            self.shared.memory.add_dirty_node();
             self.shared.flush.queue(Weak::clone(&self.this));
         }
     }

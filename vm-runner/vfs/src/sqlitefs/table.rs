@@ -5,6 +5,7 @@
 //! kept, so that nobody finds them there.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -20,7 +21,7 @@ pub(super) struct Table(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    slots: HashMap<u64, Slot>,
+    slots: HashMap<u64, Slot, BuildHasherDefault<InoHasher>>,
     /// Inode numbers of nodes with a name, the one to go first in front. Others in between are skipped.
     candidates: VecDeque<u64>,
 }
@@ -38,6 +39,26 @@ pub(super) enum Found {
     Gone,
     /// Ask the database.
     Unknown,
+}
+
+/// Spreads inode numbers, which count up: nobody outside chooses them, so nothing has to be kept from them.
+#[derive(Default)]
+struct InoHasher(u64);
+
+impl Hasher for InoHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(self.0 << 8 | u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+    }
 }
 
 impl Table {

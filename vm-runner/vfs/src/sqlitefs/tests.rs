@@ -1,3 +1,6 @@
+//! What cannot be seen from outside, and the conformance suite. The rest is in `tests/sqlitefs`.
+#![expect(clippy::disallowed_methods, reason = "the tests look at the database's files")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -237,4 +240,131 @@ fn closing_refuses_what_comes_after() {
     assert_eq!(create(&*root, "g", NodeKind::Regular).err().unwrap(), Errno::EIO);
     fs.sync().unwrap();
     assert!(!fs.check(FsckOptions::default()).is_clean());
+}
+
+fn write_file(root: &Arc<dyn Inode>, text: &str, len: usize) -> Arc<dyn Inode> {
+    let file = create(&**root, text, NodeKind::Regular).unwrap();
+    assert_eq!(file.write_at(0, &vec![7; len]).unwrap(), len);
+    file
+}
+
+fn set_max_pages(fs: &SqliteFs, pages: Option<u64>) {
+    let turn = fs.shared.database.turn();
+    let connection = turn.connection().unwrap();
+    let now: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+    let pages = pages.map_or(now, |pages| pages as i64);
+    connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+}
+
+#[test]
+fn a_full_disk_of_the_host_refuses_changes_until_there_is_room_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let fs = open(folder.path());
+    let root = fs.root();
+    write_file(&root, "old", 100_000);
+    fs.sync().unwrap();
+    set_max_pages(&fs, None);
+    let new = write_file(&root, "new", 500_000);
+    assert_eq!(fs.sync().unwrap_err(), Errno::ENOSPC);
+    assert_eq!(new.sync(crate::SyncScope::Everything).unwrap_err(), Errno::ENOSPC);
+    assert_eq!(create(&*root, "other", NodeKind::Regular).err().unwrap(), Errno::ENOSPC);
+    assert_eq!(new.write_at(0, b"x").unwrap_err(), Errno::ENOSPC);
+    assert_eq!(read(&*new), vec![7; 500_000], "what is in memory can be read");
+    root.unlink(name("old")).unwrap();
+    set_max_pages(&fs, Some(1 << 30));
+    fs.sync().unwrap();
+    create(&*root, "other", NodeKind::Regular).unwrap();
+    check_clean(&fs);
+    fs.close().unwrap();
+    let fs = open(folder.path());
+    let names: Vec<String> =
+        fs.root().read_dir().unwrap().into_iter().map(|entry| entry.name.to_string()).collect();
+    assert_eq!(names, ["new", "other"]);
+    assert_eq!(read(&*fs.root().lookup(name("new")).unwrap()), vec![7; 500_000]);
+    assert!(fs.fault().is_none());
+}
+
+#[test]
+fn a_database_that_cannot_be_written_makes_the_files_read_only_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let fs = open(folder.path());
+    let root = fs.root();
+    let file = write_file(&root, "f", 10);
+    fs.sync().unwrap();
+    fs.shared.database.turn().connection().unwrap().execute_batch("DROP TABLE chunk").unwrap();
+    file.write_at(0, b"x").unwrap();
+    assert_eq!(fs.sync().unwrap_err(), Errno::EIO);
+    assert!(fs.fault().unwrap().contains("chunk"), "{:?}", fs.fault());
+    assert_eq!(file.write_at(0, b"y").unwrap_err(), Errno::EROFS);
+    assert_eq!(root.unlink(name("f")).unwrap_err(), Errno::EROFS);
+    assert_eq!(file.sync(crate::SyncScope::DataOnly).unwrap_err(), Errno::EIO);
+    assert_eq!(read(&*file)[0], b'x', "what is in memory can be read");
+    assert_eq!(fs.close().unwrap_err(), Errno::EIO);
+}
+
+#[test]
+fn syncs_at_once_share_their_batches() {
+    let folder = tempfile::tempdir().unwrap();
+    let fs = open(folder.path());
+    let root = fs.root();
+    fs.sync().unwrap();
+    let before = fs.shared.batches();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let root = &root;
+            scope.spawn(move || {
+                for round in 0..25 {
+                    let file = write_file(root, &format!("{thread}-{round}"), 10);
+                    file.sync(crate::SyncScope::Everything).unwrap();
+                }
+            });
+        }
+    });
+    let batches = fs.shared.batches() - before;
+    assert!(batches < 200, "{batches} batches for 200 syncs");
+    let before = fs.shared.batches();
+    for index in 0..25 {
+        root.lookup(name(&format!("3-{index}"))).unwrap().sync(crate::SyncScope::DataOnly).unwrap();
+    }
+    fs.sync().unwrap();
+    assert_eq!(fs.shared.batches(), before, "what is durable needs no batch");
+}
+
+#[test]
+fn a_file_that_lived_between_two_batches_never_reaches_the_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let fs = open(folder.path());
+    let root = fs.root();
+    let directory = create(&*root, "d", NodeKind::Directory).unwrap();
+    fs.sync().unwrap();
+    let log = || std::fs::metadata(folder.path().join("fs.db-wal")).unwrap().len();
+    let before = log();
+    write_file(&directory, "f", 1 << 20);
+    directory.unlink(name("f")).unwrap();
+    fs.sync().unwrap();
+    assert!(log() - before < 50_000, "{} bytes", log() - before);
+    check_clean(&fs);
+}
+
+#[test]
+fn an_idle_file_system_holds_next_to_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let tuning = Tuning { cache_bytes: 100_000, cache_inodes: 100, ..options(folder.path()).tuning };
+    let fs = SqliteFs::open(SqliteFsOptions { tuning, ..options(folder.path()) }).unwrap();
+    let root = fs.root();
+    for index in 0..2000 {
+        write_file(&root, &format!("f{index}"), 3000);
+    }
+    assert!(fs.shared.memory.dirty_bytes() > 2000 * 3000);
+    fs.sync().unwrap();
+    for index in 0..500 {
+        let mut buffer = [0; 10];
+        root.lookup(name(&format!("f{index}"))).unwrap().read_at(0, &mut buffer).unwrap();
+    }
+    let memory = &fs.shared.memory;
+    assert_eq!(memory.dirty_bytes(), 0);
+    assert!(memory.clean_bytes() <= 100_000 + 50_000, "{} bytes are cached", memory.clean_bytes());
+    assert!(fs.shared.table.len() <= 200, "{} inodes are cached", fs.shared.table.len());
+    assert_eq!(root.read_dir().unwrap().len(), 2000);
+    check_clean(&fs);
 }

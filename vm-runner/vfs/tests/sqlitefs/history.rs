@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use vm_abi::{FileType, Mode, Timespec};
 use vm_vfs::tmpfs::{Tmpfs, TmpfsOptions};
-use vm_vfs::{
-    Allocation, Error, FileClock, Inode, NodeKind, Owner, RenameFlags, SetAttr, XattrSet,
-};
+use vm_vfs::{Allocation, Error, FileClock, Inode, NodeKind, Owner, RenameFlags, SetAttr, XattrSet};
 
 use crate::name;
 

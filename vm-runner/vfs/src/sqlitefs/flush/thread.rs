@@ -9,10 +9,20 @@ use crate::sqlitefs::database::PAGE_BYTES;
 
 /// How long nothing must have happened before memory and space are given back.
 const REST_AFTER: Duration = Duration::from_secs(2);
+/// How long a batch may be only with the host's kernel, if nobody wanted it to be durable.
+const SETTLE_AFTER: Duration = Duration::from_secs(5);
 /// How much free space the database may keep: this much, or a quarter of it.
 const FREE_BYTES: u64 = 8 << 20;
 /// How many pages are given back at a time.
 const VACUUM_PAGES: u64 = 512;
+
+/// How far giving back has come since the last change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    NotYet,
+    Begun,
+    Done,
+}
 
 /// What the flusher does next.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,22 +36,29 @@ enum Task {
 impl Shared {
     /// Writes batches until told to stop.
     pub(in crate::sqlitefs) fn run_flusher(&self) {
-        let mut is_rested = false;
+        let mut rest = Rest::NotYet;
+        let mut settled = Instant::now();
         loop {
-            match self.wait_for_task(is_rested) {
+            match self.wait_for_task(rest) {
                 Task::Stop => break,
-                Task::Write => self.flush(Durability::Committed),
+                Task::Write => {
+                    self.flush(Durability::Committed);
+                    rest = Rest::NotYet;
+                    if settled.elapsed() >= SETTLE_AFTER {
+                        self.settle();
+                        settled = Instant::now();
+                    }
+                }
                 Task::EmptyLog => {
                     self.flush.lock().log_bytes = 0;
                     self.exclusively(|| self.checkpoint("PASSIVE"));
-                    continue;
                 }
                 Task::Rest => {
-                    is_rested = !self.exclusively(|| self.vacuum_some());
-                    continue;
+                    self.settle();
+                    let has_more = self.exclusively(|| self.give_back());
+                    rest = if has_more { Rest::Begun } else { Rest::Done };
                 }
             }
-            is_rested = false;
         }
     }
 
@@ -58,10 +75,10 @@ impl Shared {
         let _ = self.database.read(|turn| turn.connection()?.query_row(&sql, [], |_| Ok(())));
     }
 
-    fn wait_for_task(&self, is_rested: bool) -> Task {
+    fn wait_for_task(&self, rest: Rest) -> Task {
         let flush = &self.flush;
         let mut state = flush.lock();
-        let rest_at = Instant::now() + REST_AFTER;
+        let rest_at = Instant::now() + if rest == Rest::Begun { Duration::ZERO } else { REST_AFTER };
         let mut write_at = None;
         loop {
             if state.is_stopping {
@@ -78,7 +95,7 @@ impl Shared {
                     return Task::Write;
                 }
                 Some(write_at - now)
-            } else if is_usable && !is_rested {
+            } else if is_usable && rest != Rest::Done {
                 if now >= rest_at {
                     return Task::Rest;
                 }
@@ -105,7 +122,7 @@ impl Shared {
     }
 
     /// Gives memory and some free space back to the host; tells whether there is more to give.
-    fn vacuum_some(&self) -> bool {
+    fn give_back(&self) -> bool {
         let vacuum = self.database.read(|turn| {
             let connection = turn.connection()?;
             let number = |name: &str| {
