@@ -70,3 +70,38 @@ impl Fleet {
         self.state_dir.remove(uid, elsewhere.as_deref())
     }
 }
+
+#[cfg(test)]
+impl Fleet {
+    /// A fleet over a folder, with the package `common`, that cannot start any vm process.
+    pub(crate) fn for_tests(data: &std::path::Path) -> Arc<Self> {
+        use super::child::{ChildOptions, Spawner};
+
+        let state_dir = StateDir::open(data).unwrap();
+        let slots = Slots::open(data).unwrap();
+        let metrics = Arc::new(Metrics::new());
+        let options = ChildOptions {
+            software: "/nowhere".into(),
+            isolation: crate::config::Isolation::BestEffort,
+            guest_grace: Duration::ZERO,
+            log_arguments: Vec::new(),
+        };
+        let spawner = Spawner::start(options, slots.clone()).unwrap();
+        Arc::new(Self {
+            landlock: crate::vm::lockdown::probe_landlock().unwrap(),
+            state_dir,
+            slots,
+            volumes: Vec::new(),
+            residents: Residents::default(),
+            readers: Arc::new(Semaphore::new(1)),
+            spares: Spares::new(spawner, 0, Arc::clone(&metrics)),
+            catalog: Catalog::for_tests(vec![crate::software::tests::package("common", &[])]),
+            metrics,
+            changes: Changes::new(),
+            boots: Semaphore::new(1),
+            boot_timeout: Duration::from_secs(1),
+            stop_grace: Duration::ZERO,
+            max_requests_per_workspace: 4,
+        })
+    }
+}

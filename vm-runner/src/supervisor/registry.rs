@@ -257,3 +257,92 @@ fn unbound(uid: &Uid) -> Problem {
 fn not_found(uid: &Uid) -> Problem {
     Problem::new(ProblemCode::WorkspaceNotFound, format!("this runner has no workspace {uid}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use vm_api::{Power, SleepReason};
+
+    use super::*;
+
+    fn uid(text: &str) -> Uid {
+        text.parse().unwrap()
+    }
+
+    fn registry(data: &std::path::Path) -> Arc<Registry> {
+        let fleet = Fleet::for_tests(data);
+        let known = fleet.state_dir.scan().unwrap();
+        Registry::new(fleet, known, 10, CancellationToken::new())
+    }
+
+    fn config(epoch: u64) -> WorkspaceConfig {
+        WorkspaceConfig { epoch, ..WorkspaceConfig::new("test", "a") }
+    }
+
+    fn rests(registry: &Registry, uid: &Uid) -> bool {
+        matches!(registry.lock().get(uid), Some(Entry::Resting(_)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_workspace_that_is_left_alone_has_no_owner_until_somebody_comes() {
+        let data = tempfile::tempdir().unwrap();
+        let registry = registry(data.path());
+        let a = uid("a");
+        let bound = registry.put(&a, config(3)).await.unwrap();
+        assert!(!rests(&registry, &a));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(rests(&registry, &a));
+        assert_eq!(*registry.state(&a).unwrap(), *bound);
+        assert_eq!(registry.list().len(), 1);
+        let problem = registry.put(&a, config(2)).await.unwrap_err();
+        assert!(problem.is(ProblemCode::StaleEpoch), "it remembers its epoch: {problem}");
+        assert!(!rests(&registry, &a));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let state = registry.state(&a).unwrap();
+        assert_eq!((state.power, state.sleep), (Power::Asleep, Some(SleepReason::NotStarted)));
+        registry.delete(&a, Some(3)).await.unwrap();
+        assert!(registry.state(&a).is_err() && !data.path().join("a").exists());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_workspace_that_somebody_holds_keeps_its_owner() {
+        let data = tempfile::tempdir().unwrap();
+        let registry = registry(data.path());
+        let a = uid("a");
+        registry.put(&a, config(1)).await.unwrap();
+        let held = registry.get(&a).unwrap();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(!rests(&registry, &a));
+        drop(held);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(rests(&registry, &a));
+    }
+
+    #[tokio::test]
+    async fn a_workspace_that_is_bound_while_it_is_deleted_is_there_or_was_refused() {
+        let data = tempfile::tempdir().unwrap();
+        let registry = registry(data.path());
+        for round in 0..50 {
+            let a = uid(&format!("a{round}"));
+            registry.put(&a, config(1)).await.unwrap();
+            let (deleted, put) = tokio::join!(registry.delete(&a, None), registry.put(&a, config(2)));
+            let folder = data.path().join(a.as_str()).join("epoch");
+            assert!(deleted.is_ok(), "{deleted:?}");
+            match put {
+                Ok(_) if registry.state(&a).is_ok() => assert!(folder.exists(), "bound after it was deleted"),
+                Ok(_) => assert!(!folder.exists(), "bound, and deleted then"),
+                Err(problem) => assert!(problem.is(ProblemCode::WorkspaceDeleting), "{problem}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_workspace_that_rests_costs_less_than_two_kibibytes() {
+        // What is on the heap besides: the uid, the names, one package and the user's name and home.
+        let heap = 256;
+        let cost =
+            size_of::<(Uid, Entry)>() + size_of::<WorkspaceConfig>() + size_of::<WorkspaceState>() + heap;
+        assert!(cost <= 2048, "{cost}");
+    }
+}
