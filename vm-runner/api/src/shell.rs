@@ -107,7 +107,7 @@ pub enum ShellControl {
 pub enum ShellMessage {
     /// The first message.
     Attached {
-        /// Position of the first byte that follows. Whoever adds the bytes that it gets knows where to go on (`?after=`).
+        /// Position where the replay begins.
         seq: u64,
         /// How many bytes between the position asked for and this one are not kept any more.
         lost: u64,
@@ -115,6 +115,12 @@ pub enum ShellMessage {
         cols: u16,
         /// Rows.
         rows: u16,
+    },
+    /// All that was shown before is told. What programs asked the terminal then was left out, so that it is not answered
+    /// twice.
+    Replayed {
+        /// Position of the first byte that follows. Whoever adds the bytes that it gets knows where to go on (`?after=`).
+        seq: u64,
     },
     /// The window has this size now.
     Resized {

@@ -69,10 +69,10 @@ async fn attach(runner: &Runner, workspace: &Workspace<'_>, id: &str, query: &st
     let (shown, messages) = (Vec::new(), Vec::new());
     let mut client = Client { socket, seq: 0, shown, messages, closed: None, _driver: driver };
     client.read().await;
-    let Some(ShellMessage::Attached { seq, .. }) = client.messages.first() else {
-        panic!("{:?}", client.messages)
-    };
-    client.seq = *seq;
+    assert!(matches!(client.messages[..], [ShellMessage::Attached { .. }]), "{:?}", client.messages);
+    while !client.messages.iter().any(|message| matches!(message, ShellMessage::Replayed { .. })) {
+        client.read().await;
+    }
     client
 }
 
@@ -85,7 +85,13 @@ impl Client {
                 self.seq += bytes.len() as u64;
                 self.shown.extend_from_slice(&bytes);
             }
-            Some(Ok(Message::Text(text))) => self.messages.push(serde_json::from_str(&text).unwrap()),
+            Some(Ok(Message::Text(text))) => {
+                let message = serde_json::from_str(&text).unwrap();
+                if let ShellMessage::Replayed { seq } = message {
+                    self.seq = seq;
+                }
+                self.messages.push(message);
+            }
             Some(Ok(Message::Close(frame))) => self.closed = Some(frame),
             Some(Ok(_)) => {}
             Some(Err(error)) => panic!("{error}"),

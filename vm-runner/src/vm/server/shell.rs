@@ -2,11 +2,13 @@
 //!
 //! A shell is the leader of a session with a terminal of its own. What it shows goes into a ring that every attached
 //! client follows at its own position, so a client that comes back sees what it missed, and one that reads too slowly is
-//! let go without holding up the others. The terminal has one size: the last one told counts. `commandTimeout` does not
+//! let go without holding up the others. Questions to the terminal (`question.rs`) are answered by whoever is attached, or
+//! by the owner in their place. The terminal has one size: the last one told counts. `commandTimeout` does not
 //! apply: people think longer than that.
 
 mod attach;
 mod owner;
+mod question;
 mod socket;
 mod started;
 mod table;

@@ -6,6 +6,7 @@
 //!     └─ time is up, or nobody follows a leashed command: SIGKILL to the session
 //! ```
 
+use std::convert::Infallible;
 use std::sync::Weak;
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ pub(crate) struct Pump {
     /// How long the command may run without a reader.
     leash: Option<Duration>,
     notices: Throttle,
+    turn: Turn,
 }
 
 /// Why the pump stops copying.
@@ -54,8 +56,8 @@ impl Pump {
     ) -> Self {
         let (stdout, stderr) = (process.stdout.take(), process.stderr.take());
         let started = Instant::now();
-        let (pending, notices) = (None, Throttle::default());
-        Self { vm, process, target, stdout, stderr, pending, started, timeout, leash, notices }
+        let (pending, notices, turn) = (None, Throttle::default(), Turn::default());
+        Self { vm, process, target, stdout, stderr, pending, started, timeout, leash, notices, turn }
     }
 
     /// Runs until the process has ended and its output is kept.
@@ -63,13 +65,13 @@ impl Pump {
         let deadline = self.started + self.timeout;
         let stop = {
             let target = std::sync::Arc::clone(&self.target);
-            let Self { process, stdout, stderr, pending, notices, vm, leash, .. } = &mut self;
-            let mut copy = Copy { target: &target, stdout, stderr, pending, notices, vm };
+            let Self { process, stdout, stderr, pending, notices, vm, leash, turn, .. } = &mut self;
+            let mut copy = Copy { target: &target, stdout, stderr, pending, notices, vm, turn };
             tokio::select! {
                 status = process.wait() => Stop::Ended(status),
                 () = tokio::time::sleep_until(deadline) => Stop::TimedOut,
                 () = abandoned(&target, *leash) => Stop::Abandoned,
-                () = copy.run() => Stop::Abandoned,
+                never = copy.run() => match never {},
             }
         };
         let timed_out = matches!(stop, Stop::TimedOut);
@@ -94,8 +96,8 @@ impl Pump {
     async fn drain(&mut self) {
         let Some(most) = self.vm.upgrade().map(|vm| vm.kernel().limits().pipe_capacity_bytes) else { return };
         let target = std::sync::Arc::clone(&self.target);
-        let Self { stdout, stderr, pending, notices, vm, .. } = self;
-        let mut copy = Copy { target: &target, stdout, stderr, pending, notices, vm };
+        let Self { stdout, stderr, pending, notices, vm, turn, .. } = self;
+        let mut copy = Copy { target: &target, stdout, stderr, pending, notices, vm, turn };
         // More than this was not in the pipes when the process ended.
         let mut left = most.saturating_mul(2);
         loop {
@@ -149,15 +151,48 @@ struct Copy<'a> {
     pending: &'a mut Option<(StreamKind, Bytes)>,
     notices: &'a mut Throttle,
     vm: &'a Weak<Vm>,
+    turn: &'a mut Turn,
+}
+
+/// Whose turn it is when both streams have something. Usually a program has written to the one it wrote to before, and
+/// then to the other; but neither may keep the other waiting.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    stream: StreamKind,
+    /// How often it may go on.
+    left: u8,
+}
+
+/// How often one stream goes before the other.
+const MAX_TURNS: u8 = 16;
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self { stream: StreamKind::Stdout, left: MAX_TURNS }
+    }
+}
+
+impl Turn {
+    fn note(&mut self, stream: StreamKind) {
+        self.left = if stream == self.stream { self.left.saturating_sub(1) } else { MAX_TURNS };
+        self.stream = stream;
+        if self.left == 0 {
+            self.stream = match stream {
+                StreamKind::Stdout => StreamKind::Stderr,
+                StreamKind::Stderr => StreamKind::Stdout,
+            };
+            self.left = MAX_TURNS;
+        }
+    }
 }
 
 impl Copy<'_> {
     /// Copies for ever. Cancelling loses nothing.
-    async fn run(&mut self) {
+    async fn run(&mut self) -> Infallible {
         loop {
             self.flush().await;
             tokio::select! {
-                chunk = read(self.stdout, self.stderr) => match chunk {
+                chunk = read(self.stdout, self.stderr, self.turn) => match chunk {
                     Some(chunk) => *self.pending = Some(chunk),
                     // The owner waits for the end of the process.
                     None => break,
@@ -172,7 +207,7 @@ impl Copy<'_> {
     }
 
     async fn read(&mut self) -> Option<(StreamKind, Bytes)> {
-        read(self.stdout, self.stderr).await
+        read(self.stdout, self.stderr, self.turn).await
     }
 
     /// Puts into the log what is read already.
@@ -200,15 +235,30 @@ impl Copy<'_> {
 async fn read(
     stdout: &mut Option<HostReader>,
     stderr: &mut Option<HostReader>,
+    turn: &mut Turn,
 ) -> Option<(StreamKind, Bytes)> {
     loop {
-        let (stream, chunk) = tokio::select! {
-            chunk = next(stdout), if stdout.is_some() => (StreamKind::Stdout, chunk),
-            chunk = next(stderr), if stderr.is_some() => (StreamKind::Stderr, chunk),
-            else => return None,
+        let is_errors_turn = turn.stream == StreamKind::Stderr;
+        let (stream, chunk) = if is_errors_turn {
+            tokio::select! {
+                biased;
+                chunk = next(stderr), if stderr.is_some() => (StreamKind::Stderr, chunk),
+                chunk = next(stdout), if stdout.is_some() => (StreamKind::Stdout, chunk),
+                else => return None,
+            }
+        } else {
+            tokio::select! {
+                biased;
+                chunk = next(stdout), if stdout.is_some() => (StreamKind::Stdout, chunk),
+                chunk = next(stderr), if stderr.is_some() => (StreamKind::Stderr, chunk),
+                else => return None,
+            }
         };
         match (chunk, stream) {
-            (Some(bytes), stream) => return Some((stream, bytes)),
+            (Some(bytes), stream) => {
+                turn.note(stream);
+                return Some((stream, bytes));
+            }
             (None, StreamKind::Stdout) => *stdout = None,
             (None, StreamKind::Stderr) => *stderr = None,
         }

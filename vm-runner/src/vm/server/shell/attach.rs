@@ -18,6 +18,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use vm_api::{Problem, ProblemCode, ShellControl, ShellMessage};
 use vm_kernel::WindowSize;
 
+use super::question::Scanner;
 use super::started::{Attachment, Shell};
 use super::{parse_window, socket};
 use crate::http::{Request, Response};
@@ -84,10 +85,11 @@ async fn run(upgrade: OnUpgrade, attachment: Attachment, mut reader: LogReader, 
     let mut window = shell.watch_window();
     let size = *window.borrow_and_update();
     let first = begin(&mut reader, is_cut, size);
-    let mut screen = Screen { sink: &mut sink, reader, window, refused };
+    let replay = Some(Replay { end: shell.log().state().end, scanner: Scanner::default() });
+    let mut screen = Screen { sink: &mut sink, reader, window, refused, replay };
     let end = tokio::select! {
         end = screen.show(first) => end,
-        end = listen(&mut source, shell, &refusals) => end,
+        end = listen(&mut source, &attachment, &refusals) => end,
     };
     if let End::Close(code, reason) = end {
         let frame = CloseFrame { code, reason: reason.into() };
@@ -124,6 +126,14 @@ struct Screen<'a> {
     reader: LogReader,
     window: watch::Receiver<WindowSize>,
     refused: mpsc::Receiver<Problem>,
+    /// Until everything was shown that there was before.
+    replay: Option<Replay>,
+}
+
+/// What was shown to others before is shown again, but what it asks is not asked again.
+struct Replay {
+    end: u64,
+    scanner: Scanner,
 }
 
 impl Screen<'_> {
@@ -137,6 +147,9 @@ impl Screen<'_> {
                 Ok(Err(_)) | Err(_) => return End::Gone,
             }
             next = loop {
+                if let Some(message) = self.replay() {
+                    break message;
+                }
                 match self.reader.peek() {
                     Some(Piece::Bytes(_, bytes)) => {
                         self.reader.advance(bytes.len() as u64);
@@ -167,6 +180,34 @@ impl Screen<'_> {
         }
     }
 
+    /// The next message of the replay; `None` once it is over.
+    fn replay(&mut self) -> Option<Message> {
+        let replay = self.replay.as_mut()?;
+        loop {
+            let left =
+                usize::try_from(replay.end.saturating_sub(self.reader.position())).unwrap_or(usize::MAX);
+            let shown = match self.reader.peek() {
+                Some(Piece::Bytes(_, mut bytes)) if left > 0 => {
+                    bytes.truncate(left);
+                    self.reader.advance(bytes.len() as u64);
+                    replay.scanner.scan(&bytes, |_| {})
+                }
+                Some(Piece::Lost(_)) => return None,
+                _ => {
+                    let rest = replay.scanner.finish();
+                    if rest.is_empty() {
+                        self.replay = None;
+                        return Some(text(&ShellMessage::Replayed { seq: self.reader.position() }));
+                    }
+                    rest
+                }
+            };
+            if !shown.is_empty() {
+                return Some(Message::Binary(shown.into()));
+            }
+        }
+    }
+
     /// A client that reads too slowly to be waited for.
     async fn let_go(&mut self, lost: u64) -> End {
         let seq = self.reader.position() + lost;
@@ -186,15 +227,21 @@ fn text(message: &ShellMessage) -> Message {
 }
 
 /// The loop that listens.
-async fn listen(source: &mut SplitStream<Socket>, shell: &Shell, refusals: &mpsc::Sender<Problem>) -> End {
+async fn listen(
+    source: &mut SplitStream<Socket>,
+    attachment: &Attachment,
+    refusals: &mpsc::Sender<Problem>,
+) -> End {
+    let shell = &*attachment.shell;
     loop {
         let Ok(message) = tokio::time::timeout(SILENCE_TIMEOUT, source.next()).await else {
             return End::Gone;
         };
         match message {
             Some(Ok(Message::Binary(bytes))) => {
-                shell.note_use();
-                if let Some(terminal) = shell.terminal() {
+                if attachment.note_typed(&bytes)
+                    && let Some(terminal) = shell.terminal()
+                {
                     // Waits while the terminal is full; a shell that ends meanwhile ends this, too.
                     let _ = terminal.write(&bytes).await;
                 }

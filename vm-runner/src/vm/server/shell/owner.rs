@@ -16,6 +16,7 @@ use vm_abi::Signal;
 use vm_api::{ProcessExit, VmEvent};
 use vm_kernel::{ExitStatus, HostTerminal, ProcessHandle};
 
+use super::question::{Question, Scanner};
 use super::started::Shell;
 use crate::vm::boot::Vm;
 use crate::vm::server::event::throttle::Throttle;
@@ -24,6 +25,8 @@ use crate::vm::server::process::log::StreamKind;
 
 /// How long a shell gets to end after SIGHUP.
 const HANG_UP_GRACE: Duration = Duration::from_secs(2);
+/// How long a client that is attached gets to answer a question of a program. The published shell waits for 2 s.
+const ANSWER_GRACE: Duration = Duration::from_millis(500);
 /// Most that is taken from the terminal once the shell has ended: more than it held then.
 const MAX_REST_BYTES: usize = 256 << 10;
 
@@ -37,6 +40,10 @@ pub(crate) async fn run(vm: Weak<Vm>, process: ProcessHandle, shell: Arc<Shell>)
         terminal: &terminal,
         pending: Bytes::new(),
         notices: Throttle::default(),
+        scanner: Scanner::default(),
+        asked: Vec::new(),
+        answer_by: None,
+        answers_before: 0,
     };
     let status = {
         let mut copying = std::pin::pin!(copy.run());
@@ -89,7 +96,16 @@ struct Copy<'a> {
     /// Read, and not in the log yet.
     pending: Bytes,
     notices: Throttle,
+    scanner: Scanner,
+    /// Questions that wait for their answers.
+    asked: Vec<Question>,
+    answer_by: Option<Instant>,
+    /// How often clients had answered when the first of these questions was asked.
+    answers_before: u64,
 }
+
+/// Most questions that wait for an answer; who asks more gets fewer.
+const MAX_ASKED: usize = 16;
 
 impl Copy<'_> {
     /// Copies for ever. Cancelling loses nothing.
@@ -99,13 +115,46 @@ impl Copy<'_> {
             self.flush().await;
             tokio::select! {
                 shown = self.terminal.read(), if is_open => match shown {
-                    Some(bytes) => self.pending = bytes,
+                    Some(bytes) => {
+                        self.note_questions(&bytes);
+                        self.pending = bytes;
+                    }
                     // The owner waits for the end of the shell.
                     None => is_open = false,
                 },
                 () = self.notices.wait_due() => self.tell(),
+                () = wait_until(self.answer_by), if is_open => self.answer().await,
             }
         }
+    }
+
+    fn note_questions(&mut self, shown: &[u8]) {
+        let asked = &mut self.asked;
+        let was_asked = !asked.is_empty();
+        self.scanner.scan(shown, |question| {
+            if asked.len() < MAX_ASKED {
+                asked.push(question);
+            }
+        });
+        if !was_asked && !self.asked.is_empty() {
+            let grace = if self.shell.attached() == 0 { Duration::ZERO } else { ANSWER_GRACE };
+            self.answer_by = Some(Instant::now() + grace);
+            self.answers_before = self.shell.answers();
+        }
+    }
+
+    /// Answers in place of a client that has not.
+    async fn answer(&mut self) {
+        self.answer_by = None;
+        let asked = std::mem::take(&mut self.asked);
+        if self.shell.answers() != self.answers_before {
+            return;
+        }
+        let window = self.terminal.window();
+        let answers: Vec<u8> =
+            asked.iter().filter_map(|question| question.answer(window)).flatten().collect();
+        // A terminal that takes nothing has a program that does not wait for this.
+        let _ = tokio::time::timeout(ANSWER_GRACE, self.terminal.write(&answers)).await;
     }
 
     /// Takes what the terminal still holds. Something in the background may go on writing.
@@ -141,5 +190,12 @@ impl Copy<'_> {
             let seq = self.shell.log().state().end;
             vm.events().append(&VmEvent::ShellData { id: self.shell.id().to_owned(), seq });
         }
+    }
+}
+
+async fn wait_until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
     }
 }

@@ -1,6 +1,6 @@
 //! One shell, as everybody sees it: its owner task, requests, and the clients that are attached.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use vm_api::{ProcessExit, ShellInfo};
 use vm_kernel::{HostTerminal, Pid, WindowSize};
 
+use super::question;
 use crate::vm::server::process::log::Log;
 
 /// A command in a terminal.
@@ -22,6 +23,11 @@ pub(crate) struct Shell {
     terminal: Mutex<Option<Arc<HostTerminal>>>,
     window: watch::Sender<WindowSize>,
     attached: AtomicU32,
+    /// Who attached last or typed last, as a number: only its terminal answers questions.
+    speaker: AtomicU64,
+    last_client: AtomicU64,
+    /// How often a client's terminal has answered.
+    answers: AtomicU64,
     /// When somebody last typed or attached. Guarded by itself; a leaf in the lock order.
     last_use: Mutex<Instant>,
     closing: CancellationToken,
@@ -30,6 +36,7 @@ pub(crate) struct Shell {
 /// A client that is attached. Dropping it detaches.
 pub(crate) struct Attachment {
     pub(crate) shell: Arc<Shell>,
+    number: u64,
 }
 
 impl Shell {
@@ -50,6 +57,9 @@ impl Shell {
             terminal: Mutex::new(Some(Arc::new(terminal))),
             window: watch::Sender::new(window),
             attached: AtomicU32::new(0),
+            speaker: AtomicU64::new(0),
+            last_client: AtomicU64::new(0),
+            answers: AtomicU64::new(0),
             last_use: Mutex::new(Instant::now()),
             closing: CancellationToken::new(),
         }
@@ -126,7 +136,14 @@ impl Shell {
     pub(crate) fn attach(self: &Arc<Self>) -> Attachment {
         self.attached.fetch_add(1, Ordering::Relaxed);
         self.note_use();
-        Attachment { shell: Arc::clone(self) }
+        let number = self.last_client.fetch_add(1, Ordering::Relaxed) + 1;
+        self.speaker.store(number, Ordering::Relaxed);
+        Attachment { shell: Arc::clone(self), number }
+    }
+
+    /// How often a client's terminal has answered a question.
+    pub(crate) fn answers(&self) -> u64 {
+        self.answers.load(Ordering::Relaxed)
     }
 
     /// Asks for the end of the shell.
@@ -144,6 +161,21 @@ impl Shell {
         let terminal = self.terminal_slot().take();
         drop(terminal);
         self.log.end(exit);
+    }
+}
+
+impl Attachment {
+    /// Notes what the client types; tells whether it is to be passed on. Of several terminals that answer the same
+    /// question one is enough.
+    pub(crate) fn note_typed(&self, typed: &[u8]) -> bool {
+        if question::is_answer(typed) {
+            let is_speaker = self.shell.speaker.load(Ordering::Relaxed) == self.number;
+            self.shell.answers.fetch_add(u64::from(is_speaker), Ordering::Relaxed);
+            return is_speaker;
+        }
+        self.shell.speaker.store(self.number, Ordering::Relaxed);
+        self.shell.note_use();
+        true
     }
 }
 
