@@ -7,10 +7,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use vm_abi::{Credentials, Gid, Uid};
 use vm_api::{EnvVar, Problem, ProblemCode, Usage, WorkspaceConfig};
+use vm_kernel::driver::Driver;
 use vm_kernel::{Account, Accounts};
 use vm_kernel::{HostReader, Kernel, KernelBuilder, Limits, ProcessInfo, ProcessState};
 use vm_vfs::{Caller, MountFlags, VPath, VfsResult, WalkContext};
-use vm_wasm::WasmDriver;
+use vm_wasm::{GuestCodeCache, WasmDriver};
 
 use super::buffers::Buffers;
 use super::server::event::EventLog;
@@ -26,10 +27,16 @@ use crate::config::Volume;
 /// Background output that is read and thrown away, per VM.
 const MAX_DISCARDED: usize = 1024;
 
+/// Folder beside the workspace's files, made by the supervisor, for programs compiled in the VM.
+const GUEST_CODE: &str = "cwasm";
+/// What it may hold.
+const MAX_GUEST_CODE_BYTES: u64 = 256 << 20;
+
 /// A running VM.
 pub(crate) struct Vm {
     uid: String,
     kernel: Kernel,
+    driver: Arc<WasmDriver>,
     user: User,
     storage: Storage,
     storage_bytes: u64,
@@ -85,13 +92,16 @@ pub(crate) fn boot(
     let accounts = accounts(config);
     let folder = grants.slot.as_ref().map(|slot| slot.join(uid));
     let storage = Storage::open(config, folder.as_deref())?;
+    if let Some(folder) = &folder {
+        driver.keep_guest_code(GuestCodeCache::new(folder.join(GUEST_CODE), MAX_GUEST_CODE_BYTES));
+    }
     let software_layer = Arc::clone(&software.file_system);
     let namespace = root::build(config, software_layer, &storage, &grants.volumes, &accounts)?;
     let kernel = KernelBuilder::new(namespace)
         .limits(limits(config))
         .hostname(config.name.clone())
         .accounts(accounts)
-        .driver(driver)
+        .driver(Arc::clone(&driver) as Arc<dyn Driver>)
         .build();
     mount_devices(&kernel).map_err(|error| {
         let detail = format!("/dev and /proc of the VM: {}", error.errno().message());
@@ -102,6 +112,7 @@ pub(crate) fn boot(
     Ok(Vm {
         uid: uid.to_owned(),
         kernel,
+        driver,
         user: User {
             name: config.user.name.clone(),
             home: config.user.home.clone(),
@@ -195,11 +206,17 @@ impl Vm {
         &self.storage
     }
 
-    /// Whether anything keeps the VM awake, and what it uses.
+    /// Whether anything keeps the VM awake, and what it uses. The supervisor asks every few seconds; a VM that runs no
+    /// program then gives back the memory that the last ones left.
     pub(crate) fn activity(&self) -> Activity {
         let shells = self.shells.activity();
         let processes = self.kernel.processes();
         let living = || processes.iter().filter(|process| process.ended.is_none());
+        if living().next().is_none()
+            && let Err(error) = self.driver.trim()
+        {
+            tracing::debug!(%error, "an idle VM keeps the memory of its programs");
+        }
         let keeps_awake = |process: &&ProcessInfo| {
             let is_left_shell = process.state == ProcessState::AtTerminal
                 && shells.unattached_leaders.contains(&process.pid)

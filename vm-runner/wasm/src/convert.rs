@@ -3,6 +3,7 @@
 use vm_abi::{Errno, FileType, OpenFlags, Signal, SignalSet, Stat, Timespec};
 use vm_kernel::syscall::{DirFd, Fd};
 
+pub(crate) use crate::flags::{fd, libc_open_flags, status_flags};
 use crate::guest::Guest;
 
 /// `AT_FDCWD`, and the value some programs use for it.
@@ -19,11 +20,6 @@ pub(crate) enum Target {
     Fd(Fd),
     /// A preopened directory.
     Preopen(DirFd),
-}
-
-/// An fd.
-pub(crate) fn fd(raw: u32) -> Result<Fd, Errno> {
-    Fd::try_from(raw).map_err(|_| Errno::EBADF)
 }
 
 /// An fd or a preopened directory. 3 and 4 name preopened directories while the guest has nothing open there; a program
@@ -142,16 +138,6 @@ pub(crate) fn as_regular(stat: Stat) -> Stat {
     Stat { mode: FileType::Regular.mode_bits() | stat.permissions().bits(), ..stat }
 }
 
-/// Status flags of preview 1's `fdflags`.
-pub(crate) fn status_flags(raw: u32) -> OpenFlags {
-    let mut flags = OpenFlags::empty();
-    flags.set(OpenFlags::APPEND, raw & 1 != 0);
-    flags.set(OpenFlags::DSYNC, raw & 2 != 0);
-    flags.set(OpenFlags::NONBLOCK, raw & 4 != 0);
-    flags.set(OpenFlags::SYNC, raw & (8 | 16) != 0);
-    flags
-}
-
 /// Preview 1's `fdflags` of status flags.
 pub(crate) fn wasi_fd_flags(flags: OpenFlags) -> u16 {
     let bit = |flag, bit| if flags.contains(flag) { bit } else { 0 };
@@ -161,46 +147,9 @@ pub(crate) fn wasi_fd_flags(flags: OpenFlags) -> u16 {
         | bit(OpenFlags::SYNC, 16)
 }
 
-/// Open flags in the encoding of wasi-libc's `O_*`, as file actions carry them.
-pub(crate) fn libc_open_flags(raw: u32) -> OpenFlags {
-    const READ: u32 = 0x0400_0000;
-    const WRITE: u32 = 0x1000_0000;
-    let mut flags = OpenFlags::empty();
-    if raw & (READ | WRITE) == 0 && raw & 0x0a00_0000 == 0 {
-        // Rust's standard library opens /dev/null with Linux's numbers.
-        flags |= match raw & 3 {
-            1 => OpenFlags::WRITE,
-            2 => OpenFlags::READ | OpenFlags::WRITE,
-            _ => OpenFlags::READ,
-        };
-    } else {
-        flags.set(OpenFlags::WRITE, raw & WRITE != 0);
-        flags.set(OpenFlags::READ, raw & WRITE == 0 || raw & READ != 0);
-        flags |= status_flags(raw & 31);
-    }
-    flags.set(OpenFlags::CREATE, raw & 0x1000 != 0);
-    flags.set(OpenFlags::DIRECTORY, raw & 0x2000 != 0);
-    flags.set(OpenFlags::EXCL, raw & 0x4000 != 0);
-    flags.set(OpenFlags::TRUNC, raw & 0x8000 != 0);
-    flags.set(OpenFlags::NOFOLLOW, raw & 0x0100_0000 != 0);
-    flags
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn open_flags_come_in_two_encodings() {
-        assert_eq!(libc_open_flags(0), OpenFlags::READ);
-        assert_eq!(libc_open_flags(1), OpenFlags::WRITE);
-        assert_eq!(libc_open_flags(2), OpenFlags::READ | OpenFlags::WRITE);
-        assert_eq!(
-            libc_open_flags(0x1000_0000 | 0x1000 | 1),
-            OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::APPEND
-        );
-        assert_eq!(libc_open_flags(0x1400_0000), OpenFlags::READ | OpenFlags::WRITE);
-    }
 
     #[test]
     fn signal_sets_survive_the_way_to_the_guest_and_back() {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use vm_abi::Errno;
 use vm_kernel::driver::{Driver, Program, ProgramImage};
@@ -21,6 +22,8 @@ pub struct WasmDriver {
     cache: Arc<ModuleCache>,
     guest_code: Arc<GuestCode>,
     digests: Digests,
+    /// Whether a program was loaded since the pool was trimmed last.
+    is_used: AtomicBool,
 }
 
 impl WasmDriver {
@@ -31,16 +34,19 @@ impl WasmDriver {
     pub fn open(engine: WasmEngine, folder: &Path) -> Result<Self> {
         let cache = Arc::new(ModuleCache::open(engine, folder)?);
         let guest_code = Arc::new(GuestCode::new(Arc::clone(&cache)));
-        Ok(Self { cache, guest_code, digests: Digests::default() })
+        Ok(Self { cache, guest_code, digests: Digests::default(), is_used: AtomicBool::new(false) })
     }
 
     /// Gives back the memory that ended programs left for the next ones: for a VM that has nothing to do. Takes some
-    /// microseconds per program that ran at once with others; the next ones start a little slower. Returns how many slots
-    /// were trimmed.
+    /// microseconds per program that ran at once with others, and nothing if none was started since the last time; the
+    /// next ones start a little slower. Returns how many slots were trimmed.
     ///
     /// # Errors
     /// When the machine has no memory left to do it.
     pub fn trim(&self) -> Result<usize> {
+        if !self.is_used.swap(false, Ordering::Relaxed) {
+            return Ok(0);
+        }
         self.cache.engine().trim()
     }
 
@@ -74,6 +80,7 @@ impl Driver for WasmDriver {
     }
 
     fn load(&self, image: &ProgramImage) -> Result<Arc<dyn Program>, Errno> {
+        self.is_used.store(true, Ordering::Relaxed);
         let sha256 = match image.content_id() {
             Some(sha256) if self.cache.has(&sha256) => sha256,
             _ => self.digests.of(image)?,

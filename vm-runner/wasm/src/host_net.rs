@@ -1,6 +1,7 @@
 //! `host_net`: sockets, name resolution, and the `poll` of every kind of fd.
 
 mod address;
+mod address_text;
 mod option;
 mod poll;
 mod resolve;

@@ -1,6 +1,7 @@
 //! `host_process`: processes, signals and the descriptor calls that preview 1 lacks.
 
 mod descriptor;
+mod file_action;
 mod identity;
 mod message;
 mod signal;

@@ -13,6 +13,7 @@ mod driver;
 mod engine;
 mod entry;
 mod error;
+mod flags;
 mod guest;
 mod guest_code;
 mod host_call;

@@ -371,6 +371,8 @@ fn rules_of_arguments(
     for command in commands {
         rules.push((libc::SYS_fcntl, vec![is(1, command.unsigned_abs().into())?]));
     }
+    // Of the calling thread only: guest programs are compiled at the lowest priority.
+    rules.push((libc::SYS_setpriority, vec![is(0, libc::PRIO_PROCESS.into())?, is(1, 0)?]));
     if has_volumes {
         // Without a path: of an open file.
         rules.push((libc::SYS_utimensat, vec![wide(1, 0)?]));

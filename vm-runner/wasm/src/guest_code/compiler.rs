@@ -138,9 +138,8 @@ fn content(sha256: &Sha256Digest, image: &ProgramImage) -> Result<Vec<u8>, Failu
 
 /// Lowers the priority of the calling thread.
 pub(super) fn lower_priority() {
-    // On Linux every thread has a priority of its own.
-    let thread = rustix::thread::gettid();
-    if let Err(errno) = rustix::process::setpriority_process(Some(thread), NICEST) {
+    // On Linux every thread has a priority of its own, and this call without a number means the calling one's.
+    if let Err(errno) = rustix::process::setpriority_process(None, NICEST) {
         tracing::debug!(%errno, "guest programs are compiled at normal priority");
     }
 }

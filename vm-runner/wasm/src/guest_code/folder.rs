@@ -155,7 +155,9 @@ impl CodeFolder {
                         remove(&self.folder.join(other.name));
                     }
                 }
-                _ => remove(&entry.path()),
+                // Of another engine, or unfinished. What is not ours stays.
+                _ if name.ends_with(EXTENSION) || name.ends_with(PARTIAL) => remove(&entry.path()),
+                _ => {}
             }
         }
         Ok(())
@@ -246,13 +248,13 @@ mod tests {
     }
 
     #[test]
-    fn unfinished_and_foreign_files_are_removed() {
+    fn unfinished_files_are_removed_and_foreign_ones_stay() {
         let folder = tempfile::tempdir().unwrap();
         let path = open(folder.path(), 100, "f").put(A, b"code").unwrap();
         fs::write(path.with_extension("cwasm.partial"), b"co").unwrap();
         fs::write(folder.path().join("cwasm/notes"), b"").unwrap();
         assert!(open(folder.path(), 100, "f").find(A).is_some());
-        assert_eq!(files(folder.path()), 1);
+        assert_eq!(files(folder.path()), 2);
     }
 
     #[test]

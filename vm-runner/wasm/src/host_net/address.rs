@@ -1,10 +1,11 @@
 //! Socket addresses as text: `ip:port`, `[v6]:port`, `v6:port`, and five forms of Unix addresses.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use vm_abi::Errno;
 use vm_kernel::syscall::{SocketAddress, UnixAddress, socket};
 
+use super::address_text::{TextAddress, parse};
 use crate::engine::hex;
 use crate::guest::Guest;
 use crate::memory::GuestMemory;
@@ -49,57 +50,6 @@ pub(super) fn write(
     let written = text_len.min(capacity);
     memory.put(out, text.as_bytes().get(..written as usize).unwrap_or_default())?;
     memory.put_u32(len, text_len)
-}
-
-/// An address whose host may still be a name.
-#[derive(Debug, PartialEq, Eq)]
-enum TextAddress<'a> {
-    Socket(SocketAddress),
-    Name { host: &'a [u8], port: u16 },
-}
-
-fn parse(text: &[u8]) -> Result<TextAddress<'_>, Errno> {
-    if let Some(unix) = parse_unix(text) {
-        return unix.map(|address| TextAddress::Socket(SocketAddress::Unix(address)));
-    }
-    let text = std::str::from_utf8(text).map_err(|_| Errno::EINVAL)?;
-    let (host, port) = text.rsplit_once(':').ok_or(Errno::EINVAL)?;
-    let port = port.parse().map_err(|_| Errno::EINVAL)?;
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let socket = |ip| TextAddress::Socket(SocketAddress::Inet(SocketAddr::new(ip, port)));
-    if let Ok(ip) = bare.parse::<Ipv4Addr>() {
-        return Ok(socket(IpAddr::V4(ip)));
-    }
-    if let Ok(ip) = bare.parse::<Ipv6Addr>() {
-        return Ok(socket(IpAddr::V6(ip)));
-    }
-    Ok(TextAddress::Name { host: host.as_bytes(), port })
-}
-
-fn parse_unix(text: &[u8]) -> Option<Result<UnixAddress, Errno>> {
-    let address = if text == b"unix-autobind" {
-        Ok(UnixAddress::Autobind)
-    } else if text == b"unix-unnamed" {
-        Ok(UnixAddress::Unnamed)
-    } else if let Some(path) = text.strip_prefix(b"unix:") {
-        Ok(UnixAddress::Path(path.to_vec()))
-    } else if let Some(digits) = text.strip_prefix(b"unix-path-hex:") {
-        unhex(digits).map(UnixAddress::Path)
-    } else if let Some(digits) = text.strip_prefix(b"unix-abstract:") {
-        unhex(digits).map(UnixAddress::Abstract)
-    } else {
-        return None;
-    };
-    Some(address)
-}
-
-fn unhex(digits: &[u8]) -> Result<Vec<u8>, Errno> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).ok_or(Errno::EINVAL);
-    let (pairs, rest) = digits.as_chunks::<2>();
-    if !rest.is_empty() {
-        return Err(Errno::EINVAL);
-    }
-    pairs.iter().map(|[high, low]| Ok((digit(*high)? << 4 | digit(*low)?) as u8)).collect()
 }
 
 fn format(address: &SocketAddress) -> String {

@@ -2,19 +2,17 @@
 
 use vm_abi::{Errno, Mode, SignalSet};
 use vm_kernel::syscall::{
-    ExecRequest, Fd, FileAction, Pgid, ProgramName, SpawnAttributes, SpawnGroup, SpawnIds, SpawnRequest,
-    process,
+    ExecRequest, FileAction, Pgid, ProgramName, SpawnAttributes, SpawnGroup, SpawnIds, SpawnRequest, process,
 };
 use wasmtime::{Caller, Val};
 
-use crate::convert::{fd, libc_open_flags, signal_set};
+use super::file_action;
+use crate::convert::{fd, signal_set};
 use crate::guest::{Guest, split};
 use crate::host_call::Answer;
 use crate::memory::{GuestMemory, strings};
 use crate::run::Unwind;
 
-/// Bytes of a file action before its path.
-const ACTION_HEAD_BYTES: usize = 24;
 /// Longest name of a program or directory; the kernel refuses such paths, too.
 const MAX_PATH_BYTES: u32 = 4096;
 /// Longest list of folders to look in.
@@ -333,40 +331,7 @@ fn decode_actions(
     if len > MAX_ACTION_BYTES {
         return Err(Errno::E2BIG);
     }
-    let mut block = memory.bytes(pointer, len)?;
-    let mut actions = Vec::new();
-    while !block.is_empty() {
-        if actions.len() == guest.ctx.limits().max_file_actions {
-            return Err(Errno::E2BIG);
-        }
-        let (action, rest) = decode_action(block)?;
-        actions.push(action);
-        block = rest;
-    }
-    Ok(actions)
-}
-
-fn decode_action(block: &[u8]) -> Result<(FileAction, &[u8]), Errno> {
-    let (head, rest) = block.split_at_checked(ACTION_HEAD_BYTES).ok_or(Errno::EINVAL)?;
-    let (words, _) = head.as_chunks::<4>();
-    let word = |index: usize| words.get(index).copied().map_or(0, u32::from_le_bytes);
-    let (path, rest) = rest.split_at_checked(word(5) as usize).ok_or(Errno::EINVAL)?;
-    let number = || -> Result<Fd, Errno> { fd(word(1)) };
-    let action = match word(0) {
-        1 => FileAction::Close(number()?),
-        2 => FileAction::Dup2 { source: fd(word(2))?, target: number()? },
-        3 => FileAction::Open {
-            fd: number()?,
-            path: path.to_vec(),
-            flags: libc_open_flags(word(3)),
-            mode: Mode::new(word(4)),
-        },
-        4 => FileAction::ChangeDir(path.to_vec()),
-        5 => FileAction::ChangeDirTo(number()?),
-        6 => FileAction::CloseFrom(number()?),
-        _ => return Err(Errno::EINVAL),
-    };
-    Ok((action, rest))
+    file_action::decode(memory.bytes(pointer, len)?, guest.ctx.limits().max_file_actions)
 }
 
 /// Parameters of `proc_exec`: program, arguments, environment, and the array of fds to close.
