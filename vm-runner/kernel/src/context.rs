@@ -14,6 +14,7 @@ use crate::poll::checkpoint;
 use crate::process::image::Image;
 use crate::process::rlimit::Resource;
 use crate::process::{Pid, Process};
+use crate::task;
 
 /// A program's handle to its process and kernel; every system call takes it. Cheap to clone.
 ///
@@ -126,6 +127,15 @@ impl ProcessContext {
         });
         drop(undone);
         pair
+    }
+
+    /// Does work that waits for the host, a disk mostly. It holds up nobody else, and is no CPU time of the process.
+    pub(crate) fn block<T>(&self, work: impl FnOnce() -> T) -> T {
+        let clock = &self.kernel.clock;
+        let began = clock.monotonic();
+        let result = task::block(&self.kernel.runtime, work);
+        self.process.cpu.add_blocked(clock.monotonic().saturating_sub(began));
+        result
     }
 
     /// Fails if the process may make no file so large.

@@ -15,6 +15,8 @@ pub(crate) struct CpuTime {
     children: AtomicU64,
     /// When the slice it is in began, on the monotonic clock; [`ASLEEP`] or [`QUEUED`] outside of slices.
     slice: AtomicU64,
+    /// How long it has waited for the host within the slice it is in.
+    blocked: AtomicU64,
     /// The most it was ever told: a clock does not go back.
     told: AtomicU64,
     /// What it was charged lately.
@@ -50,6 +52,7 @@ impl CpuTime {
             used: AtomicU64::new(0),
             children: AtomicU64::new(0),
             slice: AtomicU64::new(0),
+            blocked: AtomicU64::new(0),
             told: AtomicU64::new(0),
             recent: Recent::default(),
             share,
@@ -89,6 +92,16 @@ impl CpuTime {
 
     pub(super) fn begin_slice(&self, monotonic: Duration) {
         self.slice.store(nanos(monotonic).max(1), Ordering::Relaxed);
+    }
+
+    /// It has waited for the host, within the slice it is in.
+    pub(crate) fn add_blocked(&self, time: Duration) {
+        self.blocked.fetch_add(nanos(time), Ordering::Relaxed);
+    }
+
+    /// How long it has waited so.
+    pub(super) fn take_blocked(&self) -> Duration {
+        Duration::from_nanos(self.blocked.swap(0, Ordering::Relaxed))
     }
 
     pub(super) fn end_slice(&self) {

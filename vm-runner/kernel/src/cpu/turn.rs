@@ -137,9 +137,13 @@ impl<'a> Turn<'a> {
         self.time.end_slice();
         let clock = &self.governor.clock;
         let now = clock.monotonic();
+        let blocked = self.time.take_blocked();
         let used = match thread_time {
             Some(before) => clock.thread_time().saturating_sub(before),
-            None => now.saturating_sub(began).min(Duration::from_nanos(MAX_UNMEASURED)),
+            None => {
+                let ran = now.saturating_sub(began).saturating_sub(blocked);
+                ran.min(Duration::from_nanos(MAX_UNMEASURED))
+            }
         };
         Some((now, used, is_heavy))
     }

@@ -9,7 +9,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use vm_abi::{Errno, OpenFlags, PollEvents, Whence};
-use vm_vfs::{Extent, Location};
+use vm_vfs::{Extent, Location, SyncScope};
 
 use super::lock::FlockHold;
 use super::{Addressing, Direction, File, FileKind, total_len, total_room};
@@ -240,7 +240,7 @@ impl FileDescription {
             }
             Addressing::Anywhere | Addressing::Stream => self.file.try_write(buffers)?,
         };
-        self.sync_if_asked()?;
+        self.sync_if_asked(ctx)?;
         Ok(count)
     }
 
@@ -272,7 +272,7 @@ impl FileDescription {
             Addressing::Anywhere => self.file.try_write(buffers)?,
             Addressing::Stream => return Err(Errno::ESPIPE),
         };
-        self.sync_if_asked()?;
+        self.sync_if_asked(ctx)?;
         Ok(count)
     }
 
@@ -301,14 +301,16 @@ impl FileDescription {
         Ok(self.location.inode().seek_extent(from, extent)?)
     }
 
-    fn sync_if_asked(&self) -> Result<(), Errno> {
+    fn sync_if_asked(&self, ctx: &ProcessContext) -> Result<(), Errno> {
         let flags = self.flags();
-        if flags.contains(OpenFlags::SYNC) {
-            self.location.inode().sync(vm_vfs::SyncScope::Everything)?;
+        let scope = if flags.contains(OpenFlags::SYNC) {
+            SyncScope::Everything
         } else if flags.contains(OpenFlags::DSYNC) {
-            self.location.inode().sync(vm_vfs::SyncScope::DataOnly)?;
-        }
-        Ok(())
+            SyncScope::DataOnly
+        } else {
+            return Ok(());
+        };
+        Ok(ctx.block(|| self.location.inode().sync(scope))?)
     }
 }
 

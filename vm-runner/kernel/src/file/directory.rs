@@ -39,6 +39,8 @@ struct Listing {
     _charge: Charge,
 }
 
+/// Entries before those of the list: `.` and `..`.
+const DOTS: usize = 2;
 /// What an entry costs besides its name.
 const ENTRY_COST: usize = size_of::<DirEntry>() + 16;
 
@@ -59,9 +61,12 @@ impl Directory {
         let listing = self.listing(caller, cookie)?;
         let dots = [(&b"."[..], self.location.inode().ino()), (b"..", parent_ino)];
         let dots = dots.iter().map(|(name, ino)| (*name, *ino, FileType::Directory));
-        let named = listing.entries.iter().map(|entry| (entry.name.as_bytes(), entry.ino, entry.file_type));
         let start = usize::try_from(cookie).unwrap_or(usize::MAX);
-        for ((name, ino, file_type), next_cookie) in dots.chain(named).zip(1_u64..).skip(start) {
+        // Reading on is as cheap at the end of a long list as at its start.
+        let rest = listing.entries.get(start.saturating_sub(DOTS)..).unwrap_or_default();
+        let named = rest.iter().map(|entry| (entry.name.as_bytes(), entry.ino, entry.file_type));
+        let cookies = cookie.saturating_add(1)..;
+        for ((name, ino, file_type), next_cookie) in dots.skip(start).chain(named).zip(cookies) {
             if sink(DirRecord { next_cookie, ino, file_type, name }).is_break() {
                 break;
             }

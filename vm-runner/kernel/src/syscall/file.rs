@@ -250,7 +250,9 @@ pub fn sync(ctx: &ProcessContext, fd: Fd, scope: SyncScope) -> Result<(), Errno>
     traced!(ctx, "fsync", [fd, Other(&scope)], {
         let description = ctx.description(fd)?;
         match description.file().kind() {
-            FileKind::Regular | FileKind::Directory => Ok(description.location().inode().sync(scope)?),
+            FileKind::Regular | FileKind::Directory => {
+                Ok(ctx.block(|| description.location().inode().sync(scope))?)
+            }
             FileKind::Pipe
             | FileKind::Terminal
             | FileKind::CharDevice
