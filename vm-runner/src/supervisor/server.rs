@@ -162,8 +162,14 @@ impl Server {
                 };
                 Ok(web::json(StatusCode::OK, &health(status)))
             }
-            Area::Wake => Ok(state(&*workspace.wake().await?)),
-            Area::Sleep => Ok(state(&*workspace.sleep().await?)),
+            Area::Wake => {
+                let _places = self.forwarder.admit(&workspace)?;
+                Ok(state(&*workspace.wake().await?))
+            }
+            Area::Sleep => {
+                let _places = self.forwarder.admit(&workspace)?;
+                Ok(state(&*workspace.sleep().await?))
+            }
             _ => self.forwarder.forward(&workspace, area, request).await,
         }
     }

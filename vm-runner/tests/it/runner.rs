@@ -118,6 +118,18 @@ impl Runner {
         (sender, AbortOnDropHandle::new(driver))
     }
 
+    /// A connection of its own that can leave HTTP.
+    pub(crate) async fn connect_for_upgrades(
+        &self,
+    ) -> (http1::SendRequest<Full<Bytes>>, AbortOnDropHandle<()>) {
+        let stream = UnixStream::connect(self.socket()).await.unwrap();
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let driver = tokio::spawn(async move {
+            let _ = connection.with_upgrades().await;
+        });
+        (sender, AbortOnDropHandle::new(driver))
+    }
+
     pub(crate) async fn send(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Answer {
         self.send_with(method, path, &[], body).await
     }

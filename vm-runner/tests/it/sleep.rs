@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use http_body_util::Full;
 use vm_api::{
     ExecRequest, IdleConfig, Power, PowerIntent, SleepReason, StorageType, WakeCause, WorkspaceConfig,
     WorkspaceState, route,
@@ -254,7 +255,7 @@ async fn a_deletion_that_fails_says_so_and_can_be_tried_again() {
 #[ignore = "needs the guest software: make test runs it"]
 async fn nothing_is_booted_while_the_epoch_cannot_be_kept() {
     let runner = Runner::start_with(&["--spares", "0"]).await;
-    let config = WorkspaceConfig::new("test", "a");
+    let config = WorkspaceConfig { epoch: 2, ..WorkspaceConfig::new("test", "a") };
     // A file where the folder of the workspace has to be.
     std::fs::write(runner.data().join("a"), "in the way").unwrap();
     assert_eq!(runner.put_workspace("a", &config).await.problem().code, "storage-unavailable");
@@ -262,6 +263,8 @@ async fn nothing_is_booted_while_the_epoch_cannot_be_kept() {
     let problem = runner.post(&exec, &ExecRequest::command("true")).await.problem();
     assert_eq!(problem.code, "storage-unavailable");
     assert!(runner.vm_pids().is_empty());
+    let earlier = WorkspaceConfig { epoch: 1, ..config.clone() };
+    assert_eq!(runner.put_workspace("a", &earlier).await.problem().code, "stale-epoch");
     std::fs::remove_file(runner.data().join("a")).unwrap();
     assert_eq!(runner.put_workspace("a", &config).await.status, StatusCode::OK);
     assert_eq!(runner.post(&exec, &ExecRequest::command("true")).await.status, StatusCode::OK);
@@ -393,4 +396,31 @@ async fn files_that_are_damaged_say_so_and_stay_where_they_are() {
     }
     assert_eq!(workspace.get("/home/agent").await.problem().code, "storage-corrupt");
     assert_eq!(std::fs::read(&database).unwrap().len(), 64 << 10);
+}
+
+#[tokio::test]
+#[ignore = "needs the guest software: make test runs it"]
+async fn a_shell_keeps_a_workspace_awake_as_long_as_somebody_is_attached() {
+    let runner = Runner::start_with(&["--spares", "0"]).await;
+    let workspace = runner.workspace_with("a", sleepy(300)).await;
+    let answer = runner.send(Method::POST, &workspace.routes.shells(), "{}").await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+    let shell: vm_api::ShellInfo = answer.json();
+    let (mut sender, driver) = runner.connect_for_upgrades().await;
+    let request = http::Request::get(workspace.routes.shell(&shell.id, "attach"))
+        .header("host", "test")
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .body(Full::default())
+        .unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+    let attached = hyper::upgrade::on(response).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert_eq!(workspace.state().await.power, Power::Awake);
+    drop((attached, sender, driver));
+    // The shell is still there, alone and at its prompt: that is no reason to stay awake.
+    assert_eq!(workspace.wait_for(Power::Asleep).await.sleep, Some(SleepReason::Idle));
 }

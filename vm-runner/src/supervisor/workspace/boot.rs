@@ -4,6 +4,7 @@
 //! boot is cancelled by its token and never by dropping it.
 
 use std::borrow::Cow;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -184,7 +185,12 @@ async fn take_process(fleet: &Fleet, config: &WorkspaceConfig) -> Result<(VmProc
         true => fleet.spares.take().await,
         false => fleet.spares.start_with(volumes).await,
     };
-    taken.map_err(|error| failed(&error.to_string()))
+    taken.map_err(|error| match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Problem::new(ProblemCode::StorageFull, format!("the runner's volume (--data) is full: {error}"))
+        }
+        _ => failed(&error.to_string()),
+    })
 }
 
 async fn claim(process: VmProcess, uid: &Uid, config: &WorkspaceConfig) -> Result<VmProcess, Problem> {

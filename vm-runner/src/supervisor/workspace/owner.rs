@@ -87,7 +87,10 @@ pub(super) struct Owner {
     fleet: Arc<Fleet>,
     registry: Weak<Registry>,
     uid: Uid,
+    /// What is on disk.
     epoch: u64,
+    /// The latest that is known, on disk or not.
+    latest_epoch: u64,
     /// Why nothing may be booted: the epoch of the binding is not on disk.
     unbound: Option<Problem>,
     config: Arc<WorkspaceConfig>,
@@ -169,6 +172,7 @@ impl Owner {
             registry,
             uid,
             epoch,
+            latest_epoch: epoch,
             unbound,
             config,
             machine,

@@ -23,6 +23,7 @@ pub(crate) struct Traffic {
 #[derive(Debug)]
 pub(crate) struct Visit {
     traffic: Arc<Traffic>,
+    is_use: bool,
     _place: OwnedSemaphorePermit,
 }
 
@@ -42,7 +43,7 @@ impl Traffic {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         // Pairs with `is_empty`: either it sees this request, or this request sees that the VM is not to be had.
         fence(Ordering::SeqCst);
-        Some(Visit { traffic: Arc::clone(self), _place: place })
+        Some(Visit { traffic: Arc::clone(self), is_use: true, _place: place })
     }
 
     /// Whether nobody is in. What the owner wrote before is seen by all who enter after.
@@ -57,8 +58,19 @@ impl Traffic {
     }
 }
 
+impl Visit {
+    /// A request that only looks: who asks how a workspace is does not keep it awake.
+    pub(crate) fn only_looks(mut self) -> Self {
+        self.is_use = false;
+        self
+    }
+}
+
 impl Drop for Visit {
     fn drop(&mut self) {
+        if !self.is_use {
+            return;
+        }
         let now = u64::try_from(self.traffic.start.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.traffic.last.fetch_max(now, Ordering::Relaxed);
     }
@@ -77,5 +89,16 @@ mod tests {
         assert!(!traffic.is_empty() && traffic.enter().is_none());
         drop(visit);
         assert!(traffic.is_empty() && traffic.last_ended() >= began);
+    }
+
+    #[test]
+    fn who_only_looks_is_in_but_is_no_use() {
+        let traffic = Traffic::new(1);
+        let began = traffic.last_ended();
+        let visit = traffic.enter().unwrap().only_looks();
+        assert!(!traffic.is_empty());
+        std::thread::sleep(Duration::from_millis(1));
+        drop(visit);
+        assert_eq!(traffic.last_ended(), began);
     }
 }

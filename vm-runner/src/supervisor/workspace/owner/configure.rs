@@ -24,12 +24,14 @@ impl Owner {
             // An older write that was overtaken: what is known already is the newer truth.
             return Ok(());
         }
-        if config.epoch > self.epoch || self.unbound.is_some() {
+        self.latest_epoch = config.epoch;
+        if config.epoch > self.epoch {
             // Until the new epoch is on disk nothing is booted: at the old one it would write what is not its own.
             let saved = self.save_epoch(config.epoch).await;
             self.unbound = saved.as_ref().err().cloned();
             saved?;
         }
+        self.unbound = None;
         let power = config.power;
         let has_changed = *self.config != config;
         self.config = Arc::new(config);
@@ -52,10 +54,10 @@ impl Owner {
     }
 
     fn check_epoch(&self, epoch: u64) -> Result<(), Problem> {
-        if epoch >= self.epoch {
+        if epoch >= self.latest_epoch {
             return Ok(());
         }
-        Err(stale_epoch(&self.uid, epoch, self.epoch))
+        Err(stale_epoch(&self.uid, epoch, self.latest_epoch))
     }
 
     async fn save_epoch(&mut self, epoch: u64) -> Result<(), Problem> {
