@@ -16,7 +16,7 @@ fn directions() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("vm-js", &["vm-kernel", "vm-abi"]),
         ("vm-session", &["vm-api"]),
         ("vm-runner", &["vm-api", "vm-abi", "vm-vfs", "vm-kernel", "vm-wasm", "vm-js", "vm-session"]),
-        ("vm-fuzz", &["vm-api", "vm-abi", "vm-vfs"]),
+        ("vm-fuzz", &["vm-api", "vm-abi", "vm-vfs", "vm-kernel"]),
         ("operator", &["lodge-crds", "vm-api"]),
         ("gateway", &["lodge-crds", "vm-api"]),
         ("kubectl-lodge", &["lodge-crds", "vm-api"]),

@@ -14,6 +14,10 @@
 
 mod archive;
 mod body;
+#[path = "../../wasm/src/flags.rs"]
+#[allow(dead_code, reason = "the driver uses what this does not")]
+mod flags;
+mod guest;
 mod memory;
 mod package;
 mod path;
@@ -23,6 +27,7 @@ mod stream;
 
 pub use archive::archive;
 pub use body::{body, manifest, text};
+pub use guest::{address, file_actions};
 pub use memory::memory;
 pub use package::{package, package_parts};
 pub use path::{path, walk};
@@ -35,8 +40,10 @@ pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is that of its folder in `seeds/` and of its file in `libfuzzer/fuzz_targets/`.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("address", address),
     ("archive", archive),
     ("body", body),
+    ("file_actions", file_actions),
     ("manifest", manifest),
     ("memory", memory),
     ("package", package),
