@@ -215,7 +215,7 @@ impl Error {
     pub fn message(&self) -> String {
         match self {
             Self::RunnerRefused(problem) => match &problem.field {
-                Some(field) if !problem.detail.contains(field.as_str()) => {
+                Some(field) if !problem.detail.contains(&**field) => {
                     format!("{field}: {}", problem.detail)
                 }
                 _ => problem.detail.clone(),

@@ -26,22 +26,22 @@ pub struct Problem {
     pub code: String,
     /// The request that this is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub instance: Option<String>,
+    pub instance: Option<Box<str>>,
     /// Spec path of the limit that was hit, such as `spec.limits.processes`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<String>,
+    pub limit: Option<Box<str>>,
     /// Name of the system's error, such as `ENOENT`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub errno: Option<String>,
+    pub errno: Option<Box<str>>,
     /// Part of the specification or of the request that is wrong, such as `spec.software[1].name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub field: Option<String>,
+    pub field: Option<Box<str>>,
     /// The guest path that this is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
+    pub path: Option<Box<str>>,
     /// Its percent-encoded bytes; present only where `path` is not the exact name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path_encoded: Option<String>,
+    pub path_encoded: Option<Box<str>>,
 }
 
 impl Problem {
@@ -66,21 +66,21 @@ impl Problem {
     /// Names the limit that was hit.
     #[must_use]
     pub fn with_limit(mut self, spec_path: impl Into<String>) -> Self {
-        self.limit = Some(spec_path.into());
+        self.limit = Some(spec_path.into().into_boxed_str());
         self
     }
 
     /// Names the system's error.
     #[must_use]
     pub fn with_errno(mut self, name: impl Into<String>) -> Self {
-        self.errno = Some(name.into());
+        self.errno = Some(name.into().into_boxed_str());
         self
     }
 
     /// Names the field that is wrong.
     #[must_use]
     pub fn with_field(mut self, field: impl Into<String>) -> Self {
-        self.field = Some(field.into());
+        self.field = Some(field.into().into_boxed_str());
         self
     }
 
@@ -89,16 +89,16 @@ impl Problem {
     pub fn with_path(mut self, path: &[u8]) -> Self {
         let text = String::from_utf8_lossy(path);
         if matches!(text, std::borrow::Cow::Owned(_)) {
-            self.path_encoded = Some(crate::route::encode_guest_path(path));
+            self.path_encoded = Some(crate::route::encode_guest_path(path).into_boxed_str());
         }
-        self.path = Some(text.into_owned());
+        self.path = Some(text.into_owned().into_boxed_str());
         self
     }
 
     /// Names the request.
     #[must_use]
     pub fn with_instance(mut self, path: impl Into<String>) -> Self {
-        self.instance = Some(path.into());
+        self.instance = Some(path.into().into_boxed_str());
         self
     }
 

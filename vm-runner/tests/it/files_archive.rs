@@ -100,8 +100,11 @@ async fn what_the_guest_made_is_read_by_native_tar() {
     );
 }
 
-/// An archive of these entries: name, type, link, content.
-fn archive(entries: &[(&str, u8, &str, &str)]) -> Vec<u8> {
+/// Name, type, link and content.
+type Planned<'a> = (&'a str, u8, &'a str, &'a str);
+
+/// An archive of these entries.
+fn archive(entries: &[Planned<'_>]) -> Vec<u8> {
     let mut archive = Vec::new();
     for (name, kind, link, content) in entries {
         let mut header = tar::Header::new_ustar();
@@ -125,7 +128,7 @@ async fn nothing_in_an_archive_leads_out_of_its_directory() {
     let runner = Runner::start().await;
     let workspace = runner.workspace("a").await;
     workspace.sh("mkdir outside in && ln -s ../outside in/there").await;
-    let cases: [(&str, &[(&str, u8, &str, &str)]); 7] = [
+    let cases: [(&str, &[Planned<'_>]); 7] = [
         ("absolute", &[("/home/agent/outside/x", b'0', "", "x")]),
         ("up", &[("../outside/x", b'0', "", "x")]),
         ("up within", &[("a/../../outside/x", b'0', "", "x")]),

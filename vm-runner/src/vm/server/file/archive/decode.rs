@@ -112,7 +112,7 @@ enum Meta {
     LongLink,
 }
 
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 struct Overrides {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
@@ -185,7 +185,11 @@ impl Decoder {
         // An archive that ends between two entries without its two empty blocks is complete as far as anybody can tell.
         match self.state {
             State::End => Ok(()),
-            State::Header if self.input.is_empty() && self.offset > 0 => Ok(()),
+            State::Header
+                if self.input.is_empty() && self.offset > 0 && self.next == Overrides::default() =>
+            {
+                Ok(())
+            }
             _ => Err(Error::Truncated(self.offset + self.input.len() as u64)),
         }
     }
@@ -247,8 +251,13 @@ impl Decoder {
         }
         let padding = padded_u64(size) - size;
         self.state = State::Content { left: size, padding: usize::try_from(padding).unwrap_or_default() };
-        let seconds = number("mtime", header.mtime())?;
-        let mtime = Timespec::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
+        let mtime = match mtime_before_1970(block) {
+            Some(seconds) => Timespec::from_secs(seconds),
+            None => {
+                let seconds = number("mtime", header.mtime())?;
+                Timespec::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX))
+            }
+        };
         Ok(Some(Entry {
             kind,
             size,
@@ -348,6 +357,13 @@ fn pax_time(value: &[u8]) -> Option<Timespec> {
         return Timespec::new(sec.checked_sub(1)?, 1_000_000_000 - nsec);
     }
     Timespec::new(sec, nsec)
+}
+
+/// GNU's way to write what octal digits cannot: a negative number, in binary.
+fn mtime_before_1970(block: &[u8]) -> Option<i64> {
+    let field = block.get(136..148)?;
+    let low = field.get(4..)?.try_into().ok()?;
+    (field[0] == 0xff).then(|| i64::from_be_bytes(low))
 }
 
 fn checksum(block: &[u8]) -> u32 {

@@ -22,7 +22,10 @@ fn stat(size: u64, mtime: Timespec) -> Stat {
     }
 }
 
-fn archive(entries: &[(Vec<u8>, EntryType, Vec<u8>, Vec<u8>, Timespec)]) -> Vec<u8> {
+/// Name, kind, link, content and time.
+type Planned = (Vec<u8>, EntryType, Vec<u8>, Vec<u8>, Timespec);
+
+fn archive(entries: &[Planned]) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, kind, link, content, mtime) in entries {
         let stat = stat(content.len() as u64, *mtime);
@@ -102,7 +105,21 @@ fn what_is_no_archive_is_refused_with_the_reason() {
 #[test]
 fn an_archive_without_its_last_blocks_is_complete_between_two_entries() {
     let bytes = one(b"x");
-    assert_eq!(decode(&bytes[..1024], 512).unwrap().len(), 1);
+    let complete = bytes.len() - 1024;
+    assert_eq!(decode(&bytes[..complete], 512).unwrap().len(), 1);
+    // A pax header alone announces an entry that is missing.
+    assert_eq!(decode(&bytes[..1024], 512), Err(Error::Truncated(1024)));
+}
+
+#[test]
+fn a_time_before_1970_in_binary_is_read() {
+    let mut bytes = one(b"x");
+    let header = bytes.len() - 2048;
+    bytes[header + 136..header + 140].fill(0xff);
+    bytes[header + 140..header + 148].copy_from_slice(&(-3600_i64).to_be_bytes());
+    let sum = checksum(&bytes[header..header + 512]);
+    bytes[header + 148..header + 156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    assert_eq!(decode(&bytes, 512).unwrap()[0].0.mtime, Timespec::from_secs(-3600));
 }
 
 #[test]
