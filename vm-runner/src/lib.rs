@@ -5,7 +5,7 @@
 //!
 //! Every lock of this crate is a leaf: none is held while another is taken, across an await, or while the kernel is
 //! called. They are `Registry::entries`, `Spares::ready`, `VmClient::idle`, `Slots::away`, `Residents::entries`,
-//! `Tunnels::open`, `MachineRoom::prepared`, `Vm::settings`, `Vm::discarding`, and `Lingering::watches` and `Lingering::clearing` of the files API.
+//! `Tunnels::open`, `BoundedStderr::quota`, `MachineRoom::prepared`, `Vm::settings`, `Vm::discarding`, and `Lingering::watches` and `Lingering::clearing` of the files API.
 //!
 //! Two are not: `FileShared::commit` is held while the file systems are called, so that a condition still holds when
 //! what depends on it is done; `Syncs::done` is an asynchronous lock, held while a sync is waited for.

@@ -3,13 +3,16 @@
 //! Each request has a span (`--log debug`) with its request id and its place in a trace (W3C Trace Context), in the
 //! supervisor and in the vm process alike: both headers are passed on with the request.
 
+mod quota;
+
 use http::HeaderName;
 use tracing::Span;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use vm_api::header;
 
 use crate::args::LogFormat;
-use crate::config::Config;
+use crate::config::{Config, TaskConfig};
 use crate::http::{Request, header_text};
 
 /// Why there is no log.
@@ -33,7 +36,12 @@ pub fn init(config: &Config) -> Result<(), Error> {
     let filter = config.log.filter.clone();
     let env_filter =
         EnvFilter::builder().parse(&filter).map_err(|source| Error::Filter { filter, source })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(env_filter).with_writer(std::io::stderr);
+    let writer = if matches!(config.task, TaskConfig::Vm(_)) {
+        BoxMakeWriter::new(quota::BoundedStderr::new(config.log.format))
+    } else {
+        BoxMakeWriter::new(std::io::stderr)
+    };
+    let builder = tracing_subscriber::fmt().with_env_filter(env_filter).with_writer(writer);
     match config.log.format {
         LogFormat::Json => {
             builder.json().flatten_event(true).with_current_span(true).with_span_list(false).init()

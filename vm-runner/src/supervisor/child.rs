@@ -205,5 +205,6 @@ fn start(options: &ChildOptions, slots: &Slots, volumes: &[Volume]) -> io::Resul
         .process_group(0)
         .kill_on_drop(true)
         .spawn()?;
-    Ok(VmProcess { client: Arc::new(VmClient::new(ours)), child, slot })
+    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    Ok(VmProcess { client: Arc::new(VmClient::new(ours, pid)), child, slot })
 }

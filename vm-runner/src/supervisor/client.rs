@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::net::UnixStream;
 
 use crate::control;
@@ -52,6 +53,8 @@ pub(crate) enum Error {
 #[derive(Debug)]
 pub(crate) struct VmClient {
     line: OwnedFd,
+    /// The process, by a descriptor that never means another.
+    process: Option<OwnedFd>,
     /// Guarded by itself; a leaf in the lock order.
     idle: Mutex<Vec<Connection>>,
 }
@@ -64,8 +67,10 @@ struct Connection {
 
 impl VmClient {
     /// A client for the process at the other end of `line`.
-    pub(crate) fn new(line: OwnedFd) -> Self {
-        Self { line, idle: Mutex::new(Vec::new()) }
+    pub(crate) fn new(line: OwnedFd, pid: Option<Pid>) -> Self {
+        // Without one (Linux before 5.3), a process that hangs waits for somebody to stop it.
+        let process = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        Self { line, process, idle: Mutex::new(Vec::new()) }
     }
 
     /// Gets a connection that can take a request.
@@ -78,10 +83,21 @@ impl VmClient {
                 return Ok(Channel { connection, client: Arc::clone(self) });
             }
         }
-        let socket = control::connect(self.line.as_fd()).map_err(Error::Gone)?;
+        let socket = control::connect(self.line.as_fd()).map_err(|error| self.gone(error))?;
         let socket = UnixStream::from_std(socket).map_err(Error::Gone)?;
         let (sender, driver) = http1::handshake(TokioIo::new(socket)).await.map_err(Error::Handshake)?;
         Ok(Channel { connection: Connection { sender, driver }, client: Arc::clone(self) })
+    }
+
+    /// Nothing will ever reach a process that has closed its line. If it is still there it is out of its mind: it is
+    /// ended, so that the next request boots another.
+    fn gone(&self, error: io::Error) -> Error {
+        let is_closed = matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
+        if let Some(process) = self.process.as_ref().filter(|_| is_closed) {
+            // It may have ended by itself.
+            let _ = pidfd_send_signal(process, Signal::KILL);
+        }
+        Error::Gone(error)
     }
 
     fn pop(&self) -> Option<Connection> {

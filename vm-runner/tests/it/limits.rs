@@ -38,14 +38,20 @@ async fn more_processes_than_allowed_are_refused_by_name() {
 
 #[tokio::test]
 #[ignore = "needs the guest software: make test runs it"]
-async fn more_memory_than_allowed_is_refused_by_name() {
+async fn programs_that_find_no_memory_are_killed_and_the_others_run_on() {
     let runner = Runner::start().await;
     let small = |config: &mut vm_api::WorkspaceConfig| {
         config.limits.memory_bytes = 24 << 20;
         config.limits.processes = 1000;
     };
     let workspace = runner.workspace_with("a", small).await;
-    check(&crowd(&runner, &workspace.routes, 100).await, "limit-memory", "spec.limits.memory");
+    let timeout = Some(WireDuration(Duration::from_secs(2)));
+    let request = ExecRequest { timeout, ..ExecRequest::argv(["sleep", "1000"]) };
+    let crowd = (0..60).map(|_| workspace.exec(&request));
+    let crowd = futures::future::join_all(crowd).await;
+    let slept = crowd.iter().filter(|response| response.timed_out).count();
+    assert!((5..40).contains(&slept), "{slept} of 60 had the memory that a program needs");
+    assert!(crowd.iter().all(|response| response.signal.as_deref() == Some("SIGKILL")), "{crowd:?}");
     let response = workspace.sh("head -c 100000000 /dev/zero | sort > /dev/null; echo status $?").await;
     assert!(!response.stdout.contains("status 0"), "a guest gets no more either: {response:?}");
     assert_eq!(workspace.sh("echo fine").await.stdout, "fine\n");
@@ -68,19 +74,26 @@ async fn more_open_files_than_allowed_are_refused() {
 #[ignore = "needs the guest software: make test runs it"]
 async fn more_sockets_than_allowed_are_refused() {
     let runner = Runner::start().await;
-    let curl = |config: &mut vm_api::WorkspaceConfig, sockets| {
-        config.software.push(vm_api::SoftwareRef { name: "curl".to_owned(), version: None });
-        config.limits.sockets = sockets;
-    };
-    let some = runner.workspace_with("some", |config| curl(config, 8)).await;
-    let none = runner.workspace_with("none", |config| curl(config, 0)).await;
-    let request = "curl -s -S http://127.0.0.1:1/; echo status $?";
-    let (with, without) = (some.sh(request).await, none.sh(request).await);
-    // 7: refused by the other side, which is what is there to be refused by.
-    assert_eq!(with.stdout, "status 7\n", "{}", with.stderr);
-    assert_ne!(without.stdout, "status 0\n");
-    assert_ne!(without.stderr, with.stderr, "without a socket the reason is another");
+    let workspace = runner.workspace_with("a", |config| config.limits.sockets = 8).await;
+    let program = wat::parse_str(SOCKETS_UNTIL_REFUSED).unwrap();
+    assert!(workspace.put("/home/agent/sockets", program).await.status.is_success());
+    let response = workspace.sh("chmod +x sockets; ./sockets; echo $?; ./sockets; echo $?").await;
+    // All are closed with the process, and can be had again.
+    assert_eq!(response.stdout, "8\n8\n", "{}", response.stderr);
 }
+
+/// Opens sockets until it gets no more; its exit code is how many it got.
+const SOCKETS_UNTIL_REFUSED: &str = r#"(module
+  (import "host_net" "net_socket" (func $socket (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (func (export "_start") (local $count i32)
+    (loop $again
+      (if (call $socket (i32.const 1) (i32.const 6) (i32.const 0) (i32.const 128))
+        (then (call $exit (local.get $count))))
+      (local.set $count (i32.add (local.get $count) (i32.const 1)))
+      (br_if $again (i32.lt_u (local.get $count) (i32.const 100))))
+    (call $exit (i32.const 100))))"#;
 
 #[tokio::test]
 #[ignore = "needs the guest software: make test runs it"]

@@ -25,8 +25,9 @@ impl Guest {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/hostile");
         let mut guests: Vec<Self> = std::fs::read_dir(&folder)
             .unwrap()
-            .map(|entry| {
-                let path = entry.unwrap().path();
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "sh"))
+            .map(|path| {
                 let name = path.file_stem().unwrap().to_string_lossy().into_owned();
                 Self::parse(name, std::fs::read_to_string(&path).unwrap())
             })
