@@ -23,7 +23,7 @@ use vm_vfs::{FileSystem, Inode, Name, NodeKind, Owner, SyncScope};
 
 const FILES: usize = 5000;
 const DIRECTORIES: usize = 50;
-const LARGE_BYTES: usize = 512 << 20;
+const LARGE_MIBS: [usize; 2] = [96, 512];
 const BLOCK_BYTES: usize = 128 << 10;
 
 fn main() {
@@ -31,7 +31,9 @@ fn main() {
     small_files(folder.path());
     reopening(&folder.path().join("db"));
     durable_writes(folder.path());
-    large_file(folder.path());
+    for mib in LARGE_MIBS {
+        large_file(folder.path(), mib);
+    }
 }
 
 fn now() -> Timespec {
@@ -226,46 +228,47 @@ fn durable_writes(folder: &Path) {
     println!("{:<44} {:.0} a second", "", 800.0 / start.elapsed().as_secs_f64());
 }
 
-fn large_file(folder: &Path) {
+fn large_file(folder: &Path, mib: usize) {
+    let blocks = (mib << 20) / BLOCK_BYTES;
     let block = vec![0x5a; BLOCK_BYTES];
     let speed = |what: &str, start: Instant| {
-        let speed = LARGE_BYTES as f64 / start.elapsed().as_secs_f64() / 1e6;
-        println!("{what:<44} {speed:.0} MB/s");
+        let speed = (mib << 20) as f64 / start.elapsed().as_secs_f64() / 1e6;
+        println!("{:<44} {speed:.0} MB/s", format!("{what}, {mib} MiB"));
     };
     let path = folder.join("large");
     let start = Instant::now();
     let mut file = fs::File::create(&path).unwrap();
-    for _ in 0..LARGE_BYTES / BLOCK_BYTES {
+    for _ in 0..blocks {
         file.write_all(&block).unwrap();
     }
-    speed("write 512 MiB: host", start);
+    speed("write: host", start);
     file.sync_all().unwrap();
-    speed("write 512 MiB and sync: host", start);
+    speed("write and sync: host", start);
     let start = Instant::now();
     let mut file = fs::File::open(&path).unwrap();
     let mut buffer = vec![0; BLOCK_BYTES];
     while file.read(&mut buffer).unwrap() > 0 {}
-    speed("read 512 MiB, cached by the host: host", start);
+    speed("read, cached by the host: host", start);
     fs::remove_file(&path).unwrap();
 
-    let fs = open(&folder.join("large-db"));
+    let fs = open(&folder.join(format!("large-db-{mib}")));
     let file = create(&*fs.root(), "f", NodeKind::Regular);
     let start = Instant::now();
-    for round in 0..LARGE_BYTES / BLOCK_BYTES {
+    for round in 0..blocks {
         file.write_at((round * BLOCK_BYTES) as u64, &block).unwrap();
     }
-    speed("write 512 MiB: sqlitefs", start);
+    speed("write: sqlitefs", start);
     fs.sync().unwrap();
-    speed("write 512 MiB and sync: sqlitefs", start);
+    speed("write and sync: sqlitefs", start);
     let start = Instant::now();
-    for round in 0..LARGE_BYTES / BLOCK_BYTES {
+    for round in 0..blocks {
         assert_eq!(file.read_at((round * BLOCK_BYTES) as u64, &mut buffer).unwrap(), BLOCK_BYTES);
     }
-    speed("read 512 MiB, cached by the host: sqlitefs", start);
+    speed("read, cached by the host: sqlitefs", start);
     let start = Instant::now();
     fs.root().unlink(Name::new(b"f").unwrap()).unwrap();
     drop(file);
     fs.sync().unwrap();
-    println!("{:<44} {:.2?}", "remove 512 MiB and sync: sqlitefs", start.elapsed());
+    println!("{:<44} {:.2?}", "remove and sync: sqlitefs", start.elapsed());
     fs.close().unwrap();
 }

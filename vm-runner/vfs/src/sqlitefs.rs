@@ -109,7 +109,7 @@ impl Default for Tuning {
             cache_inodes: 16 * 1024,
             dirty_bytes: 32 << 20,
             flush_interval: Duration::from_secs(1),
-            log_bytes: 64 << 20,
+            log_bytes: 128 << 20,
         }
     }
 }
@@ -330,10 +330,24 @@ impl Shared {
                 self.memory.offer(ino, index);
             }
         }
-        let cached = self.table.len() as u64 + self.memory.entries() / 2;
-        if cached > self.tuning.cache_inodes {
+        if self.has_many_nodes() {
             self.table.shrink();
         }
+    }
+
+    /// Lets go of all that is too much, after a batch has made it possible. What is in use gets its second chance.
+    fn trim_all(&self) {
+        let candidates = self.memory.candidates() + self.table.len();
+        for _ in 0..=candidates / TRIM_STEPS * 2 {
+            if self.memory.clean_bytes() <= self.tuning.cache_bytes && !self.has_many_nodes() {
+                break;
+            }
+            self.trim();
+        }
+    }
+
+    fn has_many_nodes(&self) -> bool {
+        self.table.len() as u64 + self.memory.entries() / 2 > self.tuning.cache_inodes
     }
 
     fn make_root(self: &Arc<Self>, mode: Mode, owner: Owner) -> Option<Arc<Node>> {

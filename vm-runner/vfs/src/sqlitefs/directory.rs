@@ -110,6 +110,11 @@ impl Directory {
         self.is_complete.then(entries)
     }
 
+    /// How many names are in memory.
+    pub(super) fn known(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(super) fn insert(&mut self, memory: &Memory, name: Name<'_>, entry: Entry) {
         self.count += 1;
         self.set(memory, name, Some(entry));

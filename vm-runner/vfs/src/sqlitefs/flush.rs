@@ -362,9 +362,7 @@ impl Shared {
         if durability == Durability::Durable {
             self.make_durable(batch.number)?;
         }
-        for _ in 0..=batch.changes.len() / 4 {
-            self.trim();
-        }
+        self.trim_all();
         Ok(())
     }
 

@@ -19,6 +19,8 @@ use crate::path::Name;
 const ENTRY_BYTES: u64 = 32;
 /// How often a reader tries to get a chunk without keeping writers of the file away.
 const PATIENCE: usize = 8;
+/// After how many chunks a reader lets others go.
+const TRIM_EVERY: usize = 16;
 /// How many chunks are got before a write, likewise.
 const PRELOADED_CHUNKS: usize = 16;
 
@@ -123,6 +125,7 @@ impl Inode for Node {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> VfsResult<usize> {
         let mut done = 0;
         let mut attempts = 0;
+        let mut loaded = 0;
         let lock = self.content()?;
         let read = loop {
             let at = offset.saturating_add(done as u64);
@@ -141,8 +144,12 @@ impl Inode for Node {
                 break done + content.read_loading(&self.env(), at, &mut buffer[done..])?;
             }
             self.load_chunk(unknown.index, version)?;
+            loaded += 1;
+            if loaded % TRIM_EVERY == 0 {
+                self.shared.trim();
+            }
         };
-        if attempts > 0 || done > 0 {
+        if loaded > 0 {
             self.shared.trim();
         }
         Ok(read)

@@ -84,8 +84,11 @@ impl Memory {
     /// Whether there are far more candidates than chunks: those of files that have gone.
     pub(super) fn has_stale_candidates(&self) -> bool {
         let chunks = (self.clean_bytes() + self.dirty_bytes()) / SLOT_BYTES;
-        let candidates = self.candidates.lock().unwrap_or_else(PoisonError::into_inner);
-        candidates.len() as u64 > chunks + SPARE_CANDIDATES
+        self.candidates() as u64 > chunks + SPARE_CANDIDATES
+    }
+
+    pub(super) fn candidates(&self) -> usize {
+        self.candidates.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// The chunk that may go first.

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use super::node::Node;
 
 /// How many nodes are looked at when there are too many.
-const EVICTION_STEPS: usize = 8;
+const EVICTION_STEPS: usize = 32;
 /// How many candidates that are none there may be besides as many as there are nodes.
 const SPARE_CANDIDATES: usize = 1024;
 

@@ -367,4 +367,13 @@ fn an_idle_file_system_holds_next_to_nothing() {
     assert!(fs.shared.table.len() <= 200, "{} inodes are cached", fs.shared.table.len());
     assert_eq!(root.read_dir().unwrap().len(), 2000);
     check_clean(&fs);
+    let large = write_file(&root, "large", 10 << 20);
+    fs.sync().unwrap();
+    assert!(memory.clean_bytes() <= 100_000, "{} bytes are cached", memory.clean_bytes());
+    assert_eq!(read(&*large).len(), 10 << 20);
+    assert!(
+        memory.clean_bytes() <= 100_000 + 20 * 33_000,
+        "{} bytes are cached after reading",
+        memory.clean_bytes()
+    );
 }

@@ -45,7 +45,9 @@ impl Node {
                         ino: entry.ino,
                         file_type: entry.file_type,
                     };
-                    return Ok(all.map(entry).collect());
+                    let mut listed = Vec::with_capacity(entries.known());
+                    listed.extend(all.map(entry));
+                    return Ok(listed);
                 }
                 entries.version()
             };

@@ -13,6 +13,8 @@ const REST_AFTER: Duration = Duration::from_secs(2);
 const SETTLE_AFTER: Duration = Duration::from_secs(5);
 /// How much free space the database may keep: this much, or a quarter of it.
 const FREE_BYTES: u64 = 8 << 20;
+/// How long SQLite's log may stay while nothing happens.
+const RESTING_LOG_BYTES: u64 = 1 << 20;
 /// How many pages are given back at a time.
 const VACUUM_PAGES: u64 = 512;
 
@@ -49,12 +51,12 @@ impl Shared {
                         settled = Instant::now();
                     }
                 }
-                Task::EmptyLog => {
-                    self.flush.lock().log_bytes = 0;
-                    self.exclusively(|| self.checkpoint("PASSIVE"));
-                }
+                Task::EmptyLog => self.empty_log("PASSIVE"),
                 Task::Rest => {
                     self.settle();
+                    if self.flush.lock().log_bytes >= RESTING_LOG_BYTES {
+                        self.empty_log("TRUNCATE");
+                    }
                     let has_more = self.exclusively(|| self.give_back());
                     rest = if has_more { Rest::Begun } else { Rest::Done };
                 }
@@ -67,6 +69,11 @@ impl Shared {
         self.flush.lock().is_stopping = true;
         self.flush.wake.notify_all();
         self.flush.written.notify_all();
+    }
+
+    fn empty_log(&self, mode: &str) {
+        self.flush.lock().log_bytes = 0;
+        self.exclusively(|| self.checkpoint(mode));
     }
 
     /// Moves SQLite's log into the database. A failure shows at the next batch.
