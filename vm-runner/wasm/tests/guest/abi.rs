@@ -13,7 +13,11 @@ use crate::machine::{Finished, Machine, Programs, programs_folder, user_command}
 
 /// Every program that a test below runs.
 const PROGRAMS: &[&str] = &[
+    "accounts",
+    "attributes",
     "bad_pointers",
+    "datagrams",
+    "descriptors",
     "exec",
     "extents",
     "fdstat",
@@ -26,6 +30,7 @@ const PROGRAMS: &[&str] = &[
     "poll",
     "preopen_root",
     "preopens",
+    "preview1_rest",
     "readdir",
     "signal",
     "socket",
@@ -206,4 +211,29 @@ async fn extents_of_a_file_are_listed_and_punched() {
 #[tokio::test]
 async fn a_program_that_wants_out_gets_errors_at_once() {
     passes("no_network").await;
+}
+
+#[tokio::test]
+async fn files_have_modes_owners_and_extended_attributes() {
+    passes("attributes").await;
+}
+
+#[tokio::test]
+async fn accounts_are_the_same_by_every_call() {
+    passes("accounts").await;
+}
+
+#[tokio::test]
+async fn descriptors_are_copied_locked_and_limited() {
+    passes("descriptors").await;
+}
+
+#[tokio::test]
+async fn datagrams_arrive_with_their_sender() {
+    passes("datagrams").await;
+}
+
+#[tokio::test]
+async fn the_rest_of_preview_1_answers_and_the_last_call_kills() {
+    assert_eq!(run("preview1_rest").await.status, ExitStatus::Signaled(Signal::SIGTERM));
 }

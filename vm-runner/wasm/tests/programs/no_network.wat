@@ -17,7 +17,7 @@
   (func (export "_start")
     (call $is (i32.const 1) (call $socket (i32.const 1) (i32.const 6) (i32.const 0) (i32.const 128)) (i32.const 0))
     (call $is (i32.const 2) (call $tls (i32.load (i32.const 128)) (i32.const 16) (i32.const 15) (i32.const 0)) (i32.const 53))
-    (call $is (i32.const 3) (call $connect (i32.load (i32.const 128)) (i32.const 0) (i32.const 12)) (i32.const 40))
+    (call $is (i32.const 3) (call $connect (i32.load (i32.const 128)) (i32.const 0) (i32.const 12)) (i32.const 2))
     (call $is (i32.const 4) (call $tls (i32.const 0) (i32.const 16) (i32.const 15) (i32.const 0)) (i32.const 57))
     (call $is (i32.const 5) (call $tls (i32.const 77) (i32.const 16) (i32.const 15) (i32.const 0)) (i32.const 8))
     (call $is (i32.const 6) (call $tls (i32.const 0) (i32.const 65535) (i32.const 2) (i32.const 0)) (i32.const 21))
