@@ -299,7 +299,7 @@ async fn a_copy_that_fails_leaves_nothing() {
         (problem.code.as_str(), problem.limit.as_deref()),
         ("limit-storage", Some("spec.storage.size"))
     );
-    assert!(problem.path.as_deref().unwrap().starts_with("/home/agent/t/"), "{problem:?}");
+    assert!(problem.path.as_deref().unwrap().starts_with("/home/agent/copy/"), "{problem:?}");
     assert_eq!(workspace.sh("ls -A").await.stdout, "t\n");
 }
 

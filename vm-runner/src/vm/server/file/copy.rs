@@ -43,7 +43,7 @@ pub(crate) async fn copy(vm: &Arc<Vm>, request: &mut Request) -> Result<Response
     }
     check_place(&source, &target, &top, overwrite)?;
     let mut draft = Draft { target: Target { vm, path: free_name(&target) }, is_made: false };
-    let copied = copy_to(&source, &draft.target, top, &mut draft.is_made).await;
+    let copied = copy_to(&source, &draft.target, &target, top, &mut draft.is_made).await;
     let copied = match copied {
         Ok(copied) => place(&draft.target, &target, overwrite).await.map(|()| copied),
         Err(problem) => Err(problem),
@@ -153,17 +153,18 @@ struct CopyState {
 
 async fn copy_to(
     source: &Target<'_>,
+    draft: &Target<'_>,
     target: &Target<'_>,
     top: Location,
     is_made: &mut bool,
 ) -> Result<CopyState, Problem> {
     let mut state = CopyState::default();
-    let result = copy_tree(source.vm, target, top, &mut state, is_made).await;
+    let result = copy_tree(source.vm, draft, top, &mut state, is_made).await;
     match result {
         Ok(()) => Ok(state),
         // What is full is the destination; what cannot be read is the source.
         Err(error) if matches!(error.errno(), Errno::ENOSPC | Errno::EDQUOT | Errno::EFBIG) => {
-            Err(target.problem(error).with_path(&[&source.path[..], &state.at].concat()))
+            Err(problem_at(source.vm, error, &[&target.path[..], &state.at].concat()))
         }
         Err(error) => Err(problem_at(source.vm, error, &[&source.path[..], &state.at].concat())),
     }
