@@ -14,7 +14,6 @@ use crate::poll::checkpoint;
 use crate::process::image::Image;
 use crate::process::rlimit::Resource;
 use crate::process::{Pid, Process};
-use crate::task;
 
 /// A program's handle to its process and kernel; every system call takes it. Cheap to clone.
 ///
@@ -133,7 +132,7 @@ impl ProcessContext {
     pub(crate) fn block<T>(&self, work: impl FnOnce() -> T) -> T {
         let clock = &self.kernel.clock;
         let began = clock.monotonic();
-        let result = task::block(&self.kernel.runtime, work);
+        let result = self.kernel.blocked.run(&self.kernel.runtime, work);
         self.process.cpu.add_blocked(clock.monotonic().saturating_sub(began));
         result
     }

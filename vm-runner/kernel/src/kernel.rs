@@ -30,6 +30,7 @@ use crate::procfs::ProcFs;
 use crate::pty::{DevPts, PtyTable};
 use crate::random::{OsRandom, Random};
 use crate::socket::Network;
+use crate::task::Blocked;
 use crate::tty::job_control::ControllingTerminals;
 use crate::usage::{Meter, Usage};
 
@@ -54,6 +55,7 @@ pub(crate) struct KernelInner {
     pub(crate) environment: Vec<(Vec<u8>, Vec<u8>)>,
     pub(crate) drivers: Vec<Arc<dyn Driver>>,
     pub(crate) runtime: Handle,
+    pub(crate) blocked: Blocked,
     pub(crate) table: ProcessTable,
     pub(crate) locks: Arc<LockTable>,
     pub(crate) fifos: FifoTable,
@@ -185,6 +187,7 @@ impl KernelBuilder {
             environment,
             drivers,
             runtime,
+            blocked: Blocked::default(),
             table: ProcessTable::default(),
             locks: LockTable::new(Arc::clone(&meters.locks)),
             fifos: FifoTable::default(),

@@ -299,6 +299,28 @@ async fn who_waits_for_the_disk_holds_up_nobody() {
     assert!(machine.kernel.cpu_time() < Duration::from_millis(500), "{:?}", machine.kernel.cpu_time());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_waits_for_the_disk_than_are_given_threads_all_end() {
+    let disk = Arc::new(SlowDisk::default());
+    let machine = Machine::new();
+    let path = vm_vfs::VPath::try_from("/work").unwrap();
+    let file_system = Arc::clone(&disk) as Arc<dyn vm_vfs::FileSystem>;
+    machine.kernel.namespace().mount(&path, file_system, vm_vfs::MountFlags::empty()).unwrap();
+    machine.program("sync", |ctx| async move {
+        let fd = open(&ctx, "/work", OpenFlags::READ).await.unwrap();
+        syscall::file::sync(&ctx, fd, syscall::SyncScope::Everything).unwrap();
+        0
+    });
+    let all: Vec<_> = (0..30).map(|_| machine.kernel.spawn(Command::new("sync")).unwrap()).collect();
+    while !disk.is_syncing.load(Ordering::SeqCst) {
+        tokio::task::yield_now().await;
+    }
+    disk.may_end.store(true, Ordering::SeqCst);
+    for sync in all {
+        assert_eq!(sync.wait().await, ExitStatus::Exited(0));
+    }
+}
+
 /// A file whose sync takes until it is told to end.
 #[derive(Clone, Default)]
 struct SlowDisk {
