@@ -30,7 +30,7 @@ pub(crate) enum Access {
 
 /// Answer of `GET /activity`: whether anything in the VM keeps it awake, and what it uses. Requests are not in it: who
 /// forwards them counts them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Activity {
     /// Processes that keep the VM awake: all that live, but a shell that nobody is attached to and that is alone.
@@ -41,12 +41,15 @@ pub(crate) struct Activity {
     pub(crate) streams: u64,
     /// What it uses.
     pub(crate) usage: Usage,
+    /// What is wrong with the kept files, if anything was found to be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fault: Option<String>,
 }
 
 impl Activity {
     /// Whether nothing keeps the VM awake.
     pub(crate) fn is_idle(&self) -> bool {
-        let Self { processes, attached, streams, usage: _ } = self;
+        let Self { processes, attached, streams, usage: _, fault: _ } = self;
         *processes == 0 && *attached == 0 && *streams == 0
     }
 }

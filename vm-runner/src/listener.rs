@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite};
+use rustix::net::RecvFlags;
+use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -162,12 +164,12 @@ where
 {
     match (socket, tls) {
         (Socket::Unix(stream), _) => {
-            if speaks(stream.readable(), &stop).await {
+            if speaks(stream.async_io(Interest::READABLE, || peek(stream.as_fd())), &stop).await {
                 serve_stream(stream, service_for(Peer::Developer), stop).await;
             }
         }
         (Socket::Tcp(stream), None) => {
-            if speaks(stream.readable(), &stop).await {
+            if speaks(stream.async_io(Interest::READABLE, || peek(stream.as_fd())), &stop).await {
                 serve_stream(stream, service_for(Peer::Developer), stop).await;
             }
         }
@@ -187,11 +189,17 @@ where
 }
 
 /// Whether a connection says anything in time. Nothing else bounds that: the protocol is not known before.
-async fn speaks(readable: impl Future<Output = io::Result<()>>, stop: &CancellationToken) -> bool {
+async fn speaks(first: impl Future<Output = io::Result<()>>, stop: &CancellationToken) -> bool {
     tokio::select! {
-        first = tokio::time::timeout(FIRST_BYTE_TIMEOUT, readable) => matches!(first, Ok(Ok(()))),
+        first = tokio::time::timeout(FIRST_BYTE_TIMEOUT, first) => matches!(first, Ok(Ok(()))),
         () = stop.cancelled() => false,
     }
+}
+
+/// Whether there is anything to read, or the end. A new socket's readiness alone does not tell.
+fn peek(socket: BorrowedFd<'_>) -> io::Result<()> {
+    rustix::net::recv(socket, &mut [0_u8; 1][..], RecvFlags::PEEK)?;
+    Ok(())
 }
 
 async fn serve_stream<I, S>(stream: I, service: S, stop: CancellationToken)

@@ -89,6 +89,14 @@ impl Storage {
         }
     }
 
+    /// What was found to be wrong with what is kept, while it was used.
+    pub(crate) fn fault(&self) -> Option<String> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Kept(files) => files.fault(),
+        }
+    }
+
     /// Makes everything durable and lets go of it. Blocks.
     ///
     /// # Errors

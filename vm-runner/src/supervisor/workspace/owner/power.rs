@@ -22,6 +22,8 @@ use crate::task;
 /// The pause after the first failure of a VM that should be awake; doubles up to [`MAX_RETRY_PAUSE`].
 pub(super) const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(500);
 const MAX_RETRY_PAUSE: Duration = Duration::from_secs(60);
+/// Longest report of a fault: a vm process is not trusted.
+const MAX_FAULT_CHARS: usize = 300;
 /// How long a VM that ran before its next failure counts as healthy.
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
@@ -110,6 +112,10 @@ impl Owner {
             running.idle.observe(now, !is_empty || !activity.is_idle(), last_ended);
             if has_changed_much(running.usage, activity.usage) {
                 running.usage = Some(activity.usage);
+            }
+            if let Some(fault) = activity.fault {
+                let fault: String = fault.chars().take(MAX_FAULT_CHARS).collect();
+                self.message = Some(format!("the files of the workspace: {fault}; POST files:fsck tells more"));
             }
             if let Some(resident) = &running._resident {
                 resident.set_idle_since(running.idle.since());
