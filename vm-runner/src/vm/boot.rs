@@ -228,6 +228,7 @@ impl Vm {
             attached: shells.attached as u64,
             streams: (self.processes.activity().streams + self.events.streams()) as u64,
             usage: self.usage(),
+            fault: self.storage.fault(),
         }
     }
 
