@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use vm_abi::{Errno, OpenFlags, Signal, SignalSet};
@@ -149,27 +149,33 @@ async fn a_neighbour_runs_beside_a_crowd_that_computes() {
         }
         0
     });
-    machine.program("spin", |_| async move {
-        loop {
-            let slice = Instant::now();
-            while slice.elapsed() < Duration::from_millis(1) {
-                std::hint::spin_loop();
+    let slices = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&slices);
+    machine.program("spin", move |_| {
+        let counted = Arc::clone(&counted);
+        async move {
+            loop {
+                let slice = Instant::now();
+                while slice.elapsed() < Duration::from_millis(1) {
+                    std::hint::spin_loop();
+                }
+                counted.fetch_add(1, Ordering::Relaxed);
+                yield_like_a_driver().await;
             }
-            yield_like_a_driver().await;
         }
     });
     machine.program("true", |_| async { 0 });
     machine.kernel.spawn(Command::new("crowd")).unwrap().wait().await;
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let mut times = Vec::new();
+    let mut meanwhile = Vec::new();
     for _ in 0..20 {
-        let start = Instant::now();
+        let before = slices.load(Ordering::Relaxed);
         machine.kernel.spawn(Command::new("true")).unwrap().wait().await;
-        times.push(start.elapsed());
+        meanwhile.push(slices.load(Ordering::Relaxed) - before);
     }
-    times.sort_unstable();
-    // In the runtime's queue behind a hundred slices of 1 ms it would take 50 ms.
-    assert!(times[10] < Duration::from_millis(20), "{times:?}");
+    // In the runtime's queue it would always be behind a hundred slices. Counted, and the best of many, since the host
+    // may be busy with something else for any time.
+    assert!(meanwhile.iter().min().is_some_and(|least| *least < 20), "{meanwhile:?}");
     machine.kernel.shutdown(Duration::ZERO).await;
 }
 
