@@ -23,7 +23,7 @@
 //! 6. `LockTable::inner`, and the locks of pipes (`Pipe::inner`), terminals (`Terminal::inner`) and
 //!    anonymous nodes (one at a time)
 //! 7. the locks inside `vm-vfs`
-//! 8. `Readiness::waiters`, `CpuGovernor::inner` (one at a time)
+//! 8. `Readiness::waiters`, `CpuGovernor::inner`, `Tracing::logs`, `Log::inner` (one at a time)
 
 mod account;
 mod activity;
