@@ -1,5 +1,6 @@
 //! Bytes of host files: opening, reading, writing, extents, durability.
 
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, PoisonError};
 
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
@@ -120,10 +121,7 @@ impl Node {
     /// A descriptor of a file or directory that reads.
     pub(super) fn readable(&self) -> VfsResult<Arc<Handle>> {
         match self.file_type() {
-            FileType::Directory => {
-                let fd = host::listable(&self.handle().fd).map_err(errno)?;
-                Ok(Arc::new(Handle { fd, reach: Reach::Read }))
-            }
+            FileType::Directory => Ok(Arc::new(Handle { fd: self.listable()?, reach: Reach::Read })),
             FileType::Regular => self.content(Need::Read),
             FileType::Symlink
             | FileType::Fifo
@@ -131,6 +129,25 @@ impl Node {
             | FileType::CharDevice
             | FileType::BlockDevice => Err(Errno::ENOTSUP.into()),
         }
+    }
+
+    /// A descriptor of a directory that lists.
+    pub(super) fn listable(&self) -> VfsResult<OwnedFd> {
+        match host::listable(&self.handle().fd) {
+            // Nobody may search it; that is no reason not to open it by its name.
+            Err(HostErrno::ACCESS) => self.listable_by_name(),
+            result => Ok(result.map_err(errno)?),
+        }
+    }
+
+    fn listable_by_name(&self) -> VfsResult<OwnedFd> {
+        let _finding = self.shared.lock_finding();
+        let Place::In { directory, name } = self.place() else { return Err(Errno::EACCES.into()) };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | SAFE;
+        let fd = self.shared.opener.entry_quietly(&directory.handle().fd, name.as_name(), flags);
+        let fd = fd.map_err(errno)?;
+        let stat = rustix::fs::fstat(&fd).map_err(errno)?;
+        if host::key(&stat) == self.key { Ok(fd) } else { Err(Errno::ESTALE.into()) }
     }
 
     /// A descriptor of a file that writes.

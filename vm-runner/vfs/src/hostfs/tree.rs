@@ -28,7 +28,8 @@ impl Node {
     }
 
     pub(super) fn list_entries(&self) -> VfsResult<Vec<DirEntry>> {
-        let directory = host::listable(&self.directory()?.fd).map_err(errno)?;
+        self.directory()?;
+        let directory = self.listable()?;
         let mut entries = Vec::new();
         for entry in Dir::new(directory).map_err(errno)? {
             let entry = entry.map_err(errno)?;
@@ -61,7 +62,7 @@ impl Node {
         let directory = self.directory()?;
         self.shared.begin_change()?;
         let mode = harmless(mode, kind.file_type());
-        let _finding = self.shared.lock_finding();
+        let finding = self.shared.lock_finding();
         let handle = match kind {
             NodeKind::Regular => self.make_file(&directory.fd, name, mode)?,
             NodeKind::Directory => self.make_directory(&directory.fd, name, mode)?,
@@ -74,6 +75,7 @@ impl Node {
             NodeKind::CharDevice(_) | NodeKind::BlockDevice(_) => return Err(Errno::EPERM.into()),
         };
         let node = self.adopt(handle, name)?;
+        drop(finding);
         if self.shared.owner == HostOwner::Real {
             node.take_owner(owner)?;
         }

@@ -23,6 +23,12 @@ pub(crate) trait Subject {
         self.reopen();
     }
 
+    /// What is run instead of an operation, if this file system has no use for it as it is.
+    fn adapt(&self, operation: &Operation) -> Option<Operation> {
+        let _ = operation;
+        None
+    }
+
     /// Whether a crash may lose what came after the last `sync`.
     fn may_lose(&self) -> bool {
         false
@@ -45,6 +51,8 @@ pub(crate) fn run(subject: &mut dyn Subject, start: &Reference, history: &[Opera
     let mut durable = vec![reference.clone()];
     let mut system = System::new(subject.file_system());
     for (step, operation) in history.iter().enumerate() {
+        let adapted = subject.adapt(operation);
+        let operation = adapted.as_ref().unwrap_or(operation);
         let at = |what: String| format!("step {step}, {operation:?}: {what}");
         match operation {
             Operation::Reopen | Operation::Crash => {

@@ -178,6 +178,19 @@ impl Subject for Folder {
         self.host_fs = open(self.folder.path(), self.is_root);
     }
 
+    /// The host's permissions bind this process unless it is root: it leaves them to itself.
+    fn adapt(&self, operation: &Operation) -> Option<Operation> {
+        match operation {
+            Operation::Mkdir(path, mode) if !self.is_root => {
+                Some(Operation::Mkdir(path.clone(), mode | 0o700))
+            }
+            Operation::Chmod(path, mode) if !self.is_root => {
+                Some(Operation::Chmod(path.clone(), mode | 0o700))
+            }
+            _ => None,
+        }
+    }
+
     fn is_excused(&self, operation: &Operation, answer: &Outcome<Answer>) -> bool {
         match (operation, answer) {
             // Only one name of a file is known, and that one was removed.

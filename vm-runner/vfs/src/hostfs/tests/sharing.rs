@@ -175,3 +175,15 @@ fn the_space_is_the_hosts() {
     assert_eq!(file_system.source(), folder.path().display().to_string());
     assert_eq!(file_system.kind(), "hostfs");
 }
+
+#[test]
+fn a_directory_that_nobody_may_search_can_be_listed_and_opened_up_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let guest = Guest::open(folder.path());
+    guest.walk().mkdir(b"/d", Mode::new(0o755)).unwrap();
+    guest.write("/d/f", "x").unwrap();
+    guest.walk().chmod(b"/d", Mode::new(0o600), Follow::Yes).unwrap();
+    assert_eq!(guest.walk().read_dir(b"/d").unwrap().len(), 1);
+    guest.walk().chmod(b"/d", Mode::new(0o755), Follow::Yes).unwrap();
+    assert_eq!(guest.read("/d/f").unwrap(), b"x");
+}
