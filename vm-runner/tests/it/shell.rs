@@ -143,10 +143,11 @@ async fn a_login_shell_runs_commands_and_tells_how_it_ended() {
     let shell = open(&runner, &workspace, json!({"cols": 100, "rows": 30})).await;
     assert_eq!((shell.cols, shell.rows, shell.argv.join(" ").as_str()), (100, 30, "/bin/sh -l"));
     let mut client = attach(&runner, &workspace, &shell.id, "").await;
-    client.type_in("echo $((6*7)) $TERM; pwd; stty size\r").await;
+    client.type_in("echo $((6*7)) $TERM; pwd\r").await;
     client.until("42 xterm-256color").await;
     client.until("/home/agent").await;
-    client.until("30 100").await;
+    // Nothing here answers where the cursor is; the VM does, and the prompt comes at the bottom.
+    client.until("\x1b[29;1H").await;
     client.type_in("exit 3\r").await;
     let exit = client.exit().await;
     assert_eq!((exit.exit_code, exit.signal), (Some(3), None));
@@ -194,19 +195,19 @@ async fn the_last_size_told_counts_for_everybody() {
     let id = open(&runner, &workspace, json!({"argv": ["sh"], "cols": 80, "rows": 24})).await.id;
     let mut first = attach(&runner, &workspace, &id, "").await;
     let mut second = attach(&runner, &workspace, &id, "").await;
-    first.type_in("stty size\r").await;
-    first.until("24 80").await;
+    // The published stty knows no sizes, but the shell draws its prompt at the bottom.
+    first.until("\x1b[24;1H").await;
     second.tell(json!({"type": "resize", "cols": 132, "rows": 43})).await;
     while !first.messages.contains(&ShellMessage::Resized { cols: 132, rows: 43 }) {
         first.read().await;
     }
-    first.type_in("stty size\r").await;
-    first.until("43 132").await;
+    first.type_in("true\r").await;
+    first.until("\x1b[42;1H").await;
     let resize = json!({"cols": 90, "rows": 20});
     let info: ShellInfo = runner.post(&workspace.routes.shell(&id, "resize"), &resize).await.json();
     assert_eq!((info.cols, info.rows), (90, 20));
-    first.type_in("stty size\r").await;
-    first.until("20 90").await;
+    first.type_in("true\r").await;
+    first.until("\x1b[20;1H").await;
     let answer = runner.post(&workspace.routes.shell(&id, "resize"), &json!({"cols": 0, "rows": 20})).await;
     assert_eq!(answer.problem().field.as_deref(), Some("cols"));
     // A message that makes no sense is refused, and the client stays.
