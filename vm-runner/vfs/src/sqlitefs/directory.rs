@@ -134,7 +134,7 @@ impl Directory {
         name: Name<'_>,
         entry: Option<Entry>,
     ) -> bool {
-        if self.version != version {
+        if self.version != version || self.is_complete {
             return false;
         }
         self.misses = self.misses.saturating_add(1);
@@ -147,7 +147,8 @@ impl Directory {
 
     /// Takes in all that the database had when this was at `version`, unless it has changed since.
     pub(super) fn fill(&mut self, memory: &Memory, version: u64, entries: Vec<(NameBuf, Entry)>) -> bool {
-        if self.version != version {
+        // What is complete has forgotten which names became free; the database may still have those.
+        if self.version != version || self.is_complete {
             return false;
         }
         for (name, entry) in entries {
@@ -212,5 +213,32 @@ impl Directory {
         self.entries.retain(|_, entry| entry.is_some());
         memory.subtract_entries((before - self.entries.len()) as u64);
         self.is_complete = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vm_abi::FileType;
+
+    use super::{Ask, Directory, Entry, Known, Memory, Place};
+    use crate::path::Name;
+
+    #[test]
+    fn readers_that_come_late_bring_back_nothing_that_was_removed() {
+        let (memory, name) = (Memory::default(), Name::new(b"f").unwrap());
+        let entry = Entry { ino: 7, file_type: FileType::Regular };
+        let mut directory = Directory::stored(Place::Root, 1);
+        assert!(directory.fill(&memory, directory.version(), vec![(name.to_owned(), entry)]));
+        directory.forget(&memory);
+        assert!(matches!(directory.find(name), Known::No(Ask::All)));
+        directory.remove(&memory, name);
+        // Two readers ask the database, which still has the entry, and come back one after the other.
+        let version = directory.version();
+        assert!(directory.fill(&memory, version, vec![(name.to_owned(), entry)]));
+        directory.fill(&memory, version, vec![(name.to_owned(), entry)]);
+        directory.offer(&memory, version, name, Some(entry));
+        assert!(matches!(directory.find(name), Known::Yes(None)));
+        assert_eq!(directory.collect(), vec![(name.to_owned(), None)]);
+        assert_eq!(memory.entries(), 0);
     }
 }

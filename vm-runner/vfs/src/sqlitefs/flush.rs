@@ -35,7 +35,7 @@ pub(super) struct Flush {
     /// For the flusher thread.
     wake: Condvar,
     /// Nodes that the next batch looks at.
-    queue: Mutex<Vec<Weak<Node>>>,
+    queue: Mutex<Vec<(u64, Weak<Node>)>>,
     /// Whether there is anything for a batch to write.
     has_work: AtomicBool,
     /// Whether the flusher was told not to wait.
@@ -107,8 +107,8 @@ pub(super) struct Changing<'a>(#[expect(dead_code, reason = "held")] RwLockReadG
 
 impl Flush {
     /// Notes a node for the next batch.
-    pub(super) fn queue(&self, node: Weak<Node>) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push(node);
+    pub(super) fn queue(&self, ino: u64, node: Weak<Node>) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push((ino, node));
         self.note_work();
     }
 
@@ -302,12 +302,14 @@ impl Shared {
         let queue = std::mem::take(&mut *self.flush.queue.lock().unwrap_or_else(PoisonError::into_inner));
         let queued = queue.len() as u64;
         let mut changes = Vec::with_capacity(queue.len());
-        for weak in queue {
-            if let Some(node) = weak.upgrade() {
-                changes.push((weak, node.collect(number)));
+        let mut dying = Vec::new();
+        for (ino, weak) in queue {
+            match weak.upgrade() {
+                Some(node) => changes.push((weak, node.collect(number))),
+                None => dying.push(ino),
             }
         }
-        let mut unnamed = self.lock_unnamed();
+        let mut unnamed = self.lock_unnamed_without(&dying);
         let mut removals = Vec::new();
         let mut later = Vec::new();
         for gone in std::mem::take(&mut unnamed.gone) {
@@ -452,6 +454,19 @@ impl Shared {
         }
         self.lock_unnamed().gone.extend(orphans);
         self.flush.note_work();
+    }
+
+    /// The registry, when none of these is in it any more. They are being dropped right now: what changed of them cannot
+    /// be written, so their removal has to be.
+    fn lock_unnamed_without(&self, dying: &[u64]) -> MutexGuard<'_, Unnamed> {
+        loop {
+            let unnamed = self.lock_unnamed();
+            if !dying.iter().any(|ino| unnamed.charges.contains_key(ino)) {
+                return unnamed;
+            }
+            drop(unnamed);
+            std::thread::yield_now();
+        }
     }
 
     fn lock_unnamed(&self) -> MutexGuard<'_, Unnamed> {

@@ -251,7 +251,7 @@ impl Node {
     pub(super) fn queue(&self) {
         if !self.is_queued.swap(true, Ordering::Relaxed) {
             self.shared.memory.add_dirty_node();
-            self.shared.flush.queue(Weak::clone(&self.this));
+            self.shared.flush.queue(self.ino, Weak::clone(&self.this));
         }
     }
 

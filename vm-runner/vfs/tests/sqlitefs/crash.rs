@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use vm_vfs::sqlitefs::{SqliteFs, SqliteFsOptions, Tuning};
+use vm_vfs::sqlitefs::{FsckOptions, SqliteFs, SqliteFsOptions, Tuning, check_file};
 use vm_vfs::{FileSystem, SyncScope};
 
 use crate::history::{Random, SetClock, dump, reference, step};
@@ -179,6 +179,43 @@ fn what_is_on_the_disk_of_a_host_that_crashes_is_a_state_that_was() {
             model_at += 1;
         }
     }
+}
+
+#[test]
+fn every_batch_of_what_many_threads_do_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let tuning = Tuning { log_bytes: u64::MAX, flush_interval: Duration::ZERO, ..busy() };
+    let fs = SqliteFs::open(SqliteFsOptions { tuning, ..options(folder.path()) }).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..3 {
+            let root = fs.root();
+            scope.spawn(move || {
+                let mut random = Random::new(100 + thread);
+                for _ in 0..2000 {
+                    step(&root, &mut random);
+                    // So that the flusher gets its turn.
+                    std::thread::sleep(Duration::from_micros(100));
+                }
+            });
+        }
+    });
+    let crashed = tempfile::tempdir().unwrap();
+    let (database, log) = (crashed.path().join("fs.db"), crashed.path().join("fs.db-wal"));
+    // Each part of the log from its beginning ends with some batch.
+    let (before, whole) =
+        ["fs.db", "fs.db-wal"].map(|file| std::fs::read(folder.path().join(file)).unwrap()).into();
+    let mut random = Random::new(3);
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..60 {
+        std::fs::write(&database, &before).unwrap();
+        let cut = random.below(whole.len() as u64) as usize;
+        std::fs::write(&log, &whole[..cut]).unwrap();
+        // Before the first batch there is an empty database, or none.
+        let Ok(report) = check_file(&database, FsckOptions { pages: false }) else { continue };
+        assert!(report.is_clean(), "the first {cut} bytes: {}", report.problems.join("\n"));
+        seen.insert((report.inodes, report.names, report.bytes));
+    }
+    assert!(seen.len() > 10, "only {} batches", seen.len());
 }
 
 #[test]
