@@ -125,11 +125,15 @@ fn matches_path(pattern: &[u8], path: &[u8]) -> bool {
     let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
     let mut reached = vec![false; names.len() + 1];
     reached[0] = true;
-    for part in pattern.split(|byte| *byte == b'/') {
+    let mut parts = pattern.split(|byte| *byte == b'/').peekable();
+    while let Some(part) = parts.next() {
         let mut next = vec![false; names.len() + 1];
+        // At the end it stands for what is in a directory, not for the directory.
+        let is_inside = parts.peek().is_none();
         for taken in 0..=names.len() {
             if part == b"**" {
-                next[taken] = reached[taken] || (taken > 0 && next[taken - 1]);
+                let was_reached = reached[taken] && !is_inside;
+                next[taken] = was_reached || (taken > 0 && (next[taken - 1] || reached[taken - 1]));
             } else if reached[taken] && taken < names.len() && matches(part, names[taken]) {
                 next[taken + 1] = true;
             }
@@ -224,7 +228,10 @@ mod tests {
             ("/target", "target", true),
             ("target", "a/target", true),
             ("a/**", "a/b/c", true),
+            ("a/**", "a/b", true),
+            ("a/**", "a", false),
             ("a/**", "b", false),
+            ("**", "a", true),
         ] {
             let excludes = Excludes(vec![pattern.as_bytes().to_vec()]);
             assert_eq!(excludes.matches(path.as_bytes()), expected, "{pattern} {path}");

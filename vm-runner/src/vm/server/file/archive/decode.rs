@@ -3,6 +3,8 @@
 //! Understood are the formats ustar, pax and GNU's, with names of any length and bytes. Refused with a reason are sparse
 //! entries, volumes of several parts, and compression.
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
 use tar::{EntryType, Header};
 use vm_abi::Timespec;
@@ -217,9 +219,12 @@ impl Decoder {
         if header.cksum().ok() != Some(checksum(block)) {
             return Err(Error::Checksum(offset));
         }
-        let number =
-            |field, result: std::io::Result<u64>| result.map_err(|_| Error::Number { offset, field });
-        let size = number("size", header.entry_size())?;
+        let number = |field, place: Range<usize>, result: std::io::Result<u64>| match result {
+            // Programs that have nothing to say leave a field empty.
+            Err(_) if is_blank(&block[place]) => Ok(0),
+            result => result.map_err(|_| Error::Number { offset, field }),
+        };
+        let size = number("size", 124..136, header.entry_size())?;
         let kind = header.entry_type();
         let meta = match kind {
             EntryType::XHeader => Some(Meta::Pax),
@@ -254,16 +259,17 @@ impl Decoder {
         let mtime = match mtime_before_1970(block) {
             Some(seconds) => Timespec::from_secs(seconds),
             None => {
-                let seconds = number("mtime", header.mtime())?;
+                let seconds = number("mtime", 136..148, header.mtime())?;
                 Timespec::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX))
             }
         };
         Ok(Some(Entry {
             kind,
             size,
-            mode: header.mode().map_err(|_| Error::Number { offset, field: "mode" })? & 0o7777,
-            uid: over.uid.map_or_else(|| number("uid", header.uid()), Ok)?,
-            gid: over.gid.map_or_else(|| number("gid", header.gid()), Ok)?,
+            mode: u32::try_from(number("mode", 100..108, header.mode().map(u64::from))? & 0o7777)
+                .unwrap_or_default(),
+            uid: over.uid.map_or_else(|| number("uid", 108..116, header.uid()), Ok)?,
+            gid: over.gid.map_or_else(|| number("gid", 116..124, header.gid()), Ok)?,
             mtime: over.mtime.unwrap_or(mtime),
             name,
         }))
@@ -364,6 +370,10 @@ fn mtime_before_1970(block: &[u8]) -> Option<i64> {
     let field = block.get(136..148)?;
     let low = field.get(4..)?.try_into().ok()?;
     (field[0] == 0xff).then(|| i64::from_be_bytes(low))
+}
+
+fn is_blank(field: &[u8]) -> bool {
+    field.iter().all(|byte| matches!(byte, 0 | b' '))
 }
 
 fn checksum(block: &[u8]) -> u32 {

@@ -112,6 +112,17 @@ fn an_archive_without_its_last_blocks_is_complete_between_two_entries() {
 }
 
 #[test]
+fn an_empty_field_counts_as_zero() {
+    let mut header = Header::new_ustar();
+    header.as_mut_bytes()[0] = b'f';
+    header.as_mut_bytes()[100..148].fill(0);
+    header.set_size(0);
+    header.set_cksum();
+    let (entry, _) = decode(header.as_bytes(), 512).unwrap().remove(0);
+    assert_eq!((entry.mode, entry.uid, entry.gid, entry.mtime), (0, 0, 0, Timespec::EPOCH));
+}
+
+#[test]
 fn a_time_before_1970_in_binary_is_read() {
     let mut bytes = one(b"x");
     let header = bytes.len() - 2048;
