@@ -1,4 +1,5 @@
 //! Shells: terminals that several clients attach to.
+#![expect(clippy::disallowed_methods, reason = "attaches over a connection of its own")]
 
 use std::time::{Duration, Instant};
 
