@@ -16,7 +16,7 @@ async fn crowd(runner: &Runner, routes: &vm_api::route::Workspace, count: usize)
     let answers = (0..count).map(|_| runner.post(&exec, request));
     let answers: Vec<Answer> = futures::future::join_all(answers).await;
     let refused = answers.iter().find(|answer| !answer.status.is_success());
-    refused.expect("one of them is refused").problem()
+    refused.unwrap_or_else(|| panic!("none of {count} was refused")).problem()
 }
 
 #[track_caller]
@@ -108,7 +108,7 @@ async fn more_files_than_allowed_are_refused_by_name() {
             break;
         }
     }
-    let answer = last.expect("the last files are refused");
+    let answer = last.unwrap();
     assert_eq!(answer.status, StatusCode::INSUFFICIENT_STORAGE);
     check(&answer.problem(), "limit-inodes", "spec.limits.storageInodes");
     let response = workspace.sh("touch another; rm file-1; touch another && echo made").await;
@@ -128,7 +128,7 @@ async fn more_bytes_than_allowed_are_refused_by_name() {
             problems.push(answer.problem());
         }
     }
-    let problem = problems.first().expect("12 MiB do not fit in 8");
+    let problem = problems.first().unwrap();
     assert_eq!(problem.limit.as_deref(), Some("spec.storage.size"), "{problem:?}");
     let response = workspace.sh("rm -f one two three; head -c 20000000 /dev/zero > big; ls big").await;
     assert!(response.stderr.to_lowercase().contains("no space"), "{response:?}");

@@ -41,6 +41,8 @@ const FOREIGN_FLAGS: u64 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET
     | libc::CLONE_PTRACE) as u64;
+/// The nice value that any thread may give itself.
+const LOWEST_PRIORITY: u64 = 19;
 /// The part of a socket's type that is no flag.
 const SOCKET_TYPE_MASK: u64 = 0xf;
 
@@ -371,8 +373,11 @@ fn rules_of_arguments(
     for command in commands {
         rules.push((libc::SYS_fcntl, vec![is(1, command.unsigned_abs().into())?]));
     }
-    // Of the calling thread only: guest programs are compiled at the lowest priority.
-    rules.push((libc::SYS_setpriority, vec![is(0, libc::PRIO_PROCESS.into())?, is(1, 0)?]));
+    // Of the calling thread only, and down only: guest programs are compiled at the lowest priority.
+    rules.push((
+        libc::SYS_setpriority,
+        vec![is(0, libc::PRIO_PROCESS.into())?, is(1, 0)?, is(2, LOWEST_PRIORITY)?],
+    ));
     if has_volumes {
         // Without a path: of an open file.
         rules.push((libc::SYS_utimensat, vec![wide(1, 0)?]));

@@ -28,7 +28,8 @@ impl Guest {
             .map(|entry| entry.unwrap().path())
             .filter(|path| path.extension().is_some_and(|extension| extension == "sh"))
             .map(|path| {
-                let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+                // It is the uid of a workspace, too.
+                let name = path.file_stem().unwrap().to_string_lossy().replace('_', "-");
                 Self::parse(name, std::fs::read_to_string(&path).unwrap())
             })
             .collect();
