@@ -22,10 +22,11 @@ fn a_killed_vm_process_costs_its_workspace_one_boot_and_its_neighbour_nothing() 
     let ada = node::vm_processes(&pod)?;
     let ada = ada.iter().find(|process| spares.iter().any(|spare| spare.pid == process.pid));
     let ada = ada.context("ada took a spare vm process")?.clone();
+    namespace.exec("ada", &["sh", "-c", "echo kept > ~/kept; sync"])?.success()?;
     namespace.ready_workspace("bob", "")?;
     namespace.exec("bob", &["sh", "-c", "echo kept > /tmp/kept"])?.success()?;
     node::kill(&ada)?;
-    assert_eq!(namespace.exec("ada", &["echo", "again"])?.success()?, "again\n");
+    assert_eq!(namespace.exec("ada", &["sh", "-c", "cat ~/kept"])?.success()?, "kept\n");
     assert_eq!(namespace.exec("bob", &["cat", "/tmp/kept"])?.success()?, "kept\n");
     let restarts =
         cluster.field(&namespace.name, "pod/lodge-runner-0", ".status.containerStatuses[0].restartCount")?;
@@ -35,15 +36,19 @@ fn a_killed_vm_process_costs_its_workspace_one_boot_and_its_neighbour_nothing() 
 
 #[test]
 #[ignore = "needs the local cluster: make test runs it"]
-fn a_restarted_runner_takes_its_workspaces_back() -> Result<()> {
+fn a_restarted_runner_takes_its_workspaces_and_their_files_back() -> Result<()> {
     let cluster = Cluster::find()?;
     let namespace = Namespace::create(&cluster, "killrunner")?;
     namespace.ready_workspace("ada", "  env: [{name: A, value: b}]")?;
+    namespace.exec("ada", &["sh", "-c", "seq 1000 > ~/numbers; ln -s numbers ~/link; sync"])?.success()?;
     cluster
         .kubectl(&["delete", "pod", "lodge-runner-0", "-n", &namespace.name, "--grace-period=1"])?
         .success()?;
     eventually(Duration::from_secs(90), || Ok(namespace.exec("ada", &["printenv", "A"])?.stdout == "b\n"))
-        .context("the workspace answers again after its runner came back")
+        .context("the workspace answers again after its runner came back")?;
+    let found = namespace.exec("ada", &["sh", "-c", "tail -1 ~/link"])?;
+    assert_eq!(found.stdout, "1000\n", "{found:?}");
+    Ok(())
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn an_applied_workspace_becomes_ready_and_runs_a_pipeline() -> Result<()> {
 
 #[test]
 #[ignore = "needs the local cluster: make test runs it"]
-fn the_status_names_runner_power_url_and_what_is_not_kept() -> Result<()> {
+fn the_status_names_runner_power_url_and_that_files_are_kept() -> Result<()> {
     let cluster = Cluster::find()?;
     let namespace = Namespace::create(&cluster, "status")?;
     namespace.ready_workspace("ada", "")?;
@@ -39,8 +39,27 @@ fn the_status_names_runner_power_url_and_what_is_not_kept() -> Result<()> {
     );
     let url = field(".status.url")?;
     assert!(url.ends_with(&format!("/v1/namespaces/{}/workspaces/ada", namespace.name)), "url {url}");
-    let (_, message) = namespace.condition("ada", "StoragePersistent", "False")?;
-    assert!(message.contains("lost"), "the condition says plainly that files are not kept: {message}");
+    let (_, message) = namespace.condition("ada", "StoragePersistent", "True")?;
+    assert!(message.contains("volume"), "the condition says where files are kept: {message}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs the local cluster: make test runs it"]
+fn an_idle_workspace_sleeps_stays_ready_and_wakes_with_its_files() -> Result<()> {
+    let cluster = Cluster::find()?;
+    let namespace = Namespace::create(&cluster, "sleep")?;
+    namespace.ready_workspace("ada", "  idle: {sleepAfter: 1s}")?;
+    let generation = cluster.field(&namespace.name, "workspace/ada", ".metadata.generation")?;
+    namespace.exec("ada", &["sh", "-c", "echo mine > ~/note"])?.success()?;
+    eventually(Duration::from_secs(60), || {
+        let (reason, _) = namespace.condition("ada", "Sleeping", "True")?;
+        Ok(reason == "Idle")
+    })?;
+    namespace.condition("ada", "Ready", "True")?;
+    assert_eq!(namespace.exec("ada", &["sh", "-c", "cat ~/note"])?.success()?, "mine\n");
+    let after = cluster.field(&namespace.name, "workspace/ada", ".metadata.generation")?;
+    assert_eq!(after, generation, "sleep never writes the spec");
     Ok(())
 }
 

@@ -46,10 +46,10 @@ async fn uptime_tells_time_and_load() {
 
 #[tokio::test]
 #[ignore = "needs the guest software: make test runs it"]
-async fn sync_reaches_the_disk_and_says_what_it_cannot_sync() {
+async fn sync_reaches_the_disk_and_fails_for_what_is_not_there() {
     prints(
-        "echo a > f; sync; echo $?; sync f; echo $?; sync -d f .; echo $?; sync nothing 2>&1; echo $?; cat f; ls -A",
-        "0\n0\n0\nsync: cannot open 'nothing': No such file or directory\n1\na\nf\n",
+        "echo a > f; sync; echo $?; sync f; echo $?; sync -d f .; echo $?; sync nothing 2>/dev/null; echo $?; cat f; ls -A",
+        "0\n0\n0\n1\na\nf\n",
     )
     .await;
 }

@@ -112,7 +112,7 @@ fn archive(entries: &[Planned<'_>]) -> Vec<u8> {
         header.as_mut_bytes()[157..157 + link.len()].copy_from_slice(link.as_bytes());
         header.set_entry_type(tar::EntryType::new(*kind));
         header.set_size(content.len() as u64);
-        header.set_mode(0o644);
+        header.set_mode(if *kind == b'5' { 0o755 } else { 0o644 });
         header.set_cksum();
         archive.extend_from_slice(header.as_bytes());
         archive.extend_from_slice(content.as_bytes());

@@ -256,6 +256,8 @@ async fn a_deletion_that_fails_says_so_and_can_be_tried_again() {
 async fn nothing_is_booted_while_the_epoch_cannot_be_kept() {
     let runner = Runner::start_with(&["--spares", "0"]).await;
     let config = WorkspaceConfig { epoch: 2, ..WorkspaceConfig::new("test", "a") };
+    // It listens before it makes its folder.
+    runner.get(route::READYZ).await;
     // A file where the folder of the workspace has to be.
     std::fs::write(runner.data().join("a"), "in the way").unwrap();
     assert_eq!(runner.put_workspace("a", &config).await.problem().code, "storage-unavailable");

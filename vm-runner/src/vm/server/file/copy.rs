@@ -14,7 +14,7 @@ use vm_vfs::{
     WalkContext, XattrSet,
 };
 
-use super::delete::delete_tree;
+use super::delete::{Guarded, delete_tree};
 use super::tree::{Step, Tree, child};
 use super::upload::{free_name, write_all};
 use super::{MAX_REQUEST_BYTES, Target, make_parents, overwrite_hint, problem_at, stat};
@@ -98,7 +98,7 @@ impl Draft<'_> {
         if let Ok((directory, name, found)) = entry(&self.target) {
             // Nothing can be done about a failure here, and what was asked for is known already.
             if found.file_type().is_directory() {
-                let _ = delete_tree(&self.target, &directory, &name, found).await;
+                let _ = delete_tree(&self.target, &directory, &name, found, Guarded::Open).await;
             } else {
                 let _ = self.target.act(|walk, path| walk.unlink(path));
             }

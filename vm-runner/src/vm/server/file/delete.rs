@@ -1,7 +1,7 @@
 //! `DELETE files/{path}`: a file, an empty directory, or with `?recursive` a directory with everything in it.
 
 use http::StatusCode;
-use vm_abi::Errno;
+use vm_abi::{Errno, Mode};
 use vm_api::Problem;
 use vm_vfs::{LastComponent, Location, NameBuf, VfsResult, WalkContext};
 
@@ -38,7 +38,7 @@ pub(super) async fn delete(mut target: Target<'_>, request: &Request) -> Result<
         found
     };
     if found.file_type().is_directory() && recursive {
-        delete_tree(&target, &parent.directory, &name, found).await?;
+        delete_tree(&target, &parent.directory, &name, found, Guarded::Refuse).await?;
     }
     target.sync(&parent.directory).await?;
     Ok(web::empty(StatusCode::NO_CONTENT))
@@ -51,19 +51,28 @@ fn strip_slashes(path: &mut Vec<u8>) {
     }
 }
 
+/// What to do with directories whose owner may not change them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guarded {
+    /// Refuse, as `rm -r` does.
+    Refuse,
+    /// Let their owner change them first: nobody will need them any more.
+    Open,
+}
+
 /// Deletes a directory with everything in it, depth first: the time it takes grows with the number of entries.
 pub(super) async fn delete_tree(
     target: &Target<'_>,
     parent: &Location,
     name: &NameBuf,
     top: Location,
+    guarded: Guarded,
 ) -> Result<(), Problem> {
     let mut retries = 0;
     loop {
-        let mut deletion = Deletion { tree: Tree::default(), at: Vec::new() };
+        let mut deletion = Deletion { tree: Tree::default(), at: Vec::new(), guarded };
         let problem = |error, at: &[u8]| problem_at(target.vm, error, &[&target.path[..], at].concat());
-        let entered =
-            target.vm.walk(target.credentials(), |walk| deletion.tree.enter(walk, top.clone(), b""));
+        let entered = target.vm.walk(target.credentials(), |walk| deletion.enter(walk, top.clone(), b""));
         entered.map_err(|error| problem(error, b""))?;
         loop {
             let result = target.vm.walk(target.credentials(), |walk| deletion.some(walk));
@@ -86,6 +95,7 @@ struct Deletion {
     tree: Tree,
     /// What is being deleted, with the slash before it.
     at: Vec<u8>,
+    guarded: Guarded,
 }
 
 impl Deletion {
@@ -99,7 +109,7 @@ impl Deletion {
                     self.note(name.as_bytes());
                     let result = if entry.file_type.is_directory() {
                         child(walk, &directory, name)
-                            .and_then(|child| self.tree.enter(walk, child, name.as_bytes()))
+                            .and_then(|child| self.enter(walk, child, name.as_bytes()))
                     } else {
                         walk.starting_at(&directory).unlink(name.as_bytes())
                     };
@@ -117,6 +127,14 @@ impl Deletion {
             }
         }
         Ok(false)
+    }
+
+    fn enter(&mut self, walk: &WalkContext<'_>, directory: Location, name: &[u8]) -> VfsResult<()> {
+        let mode = directory.stat()?.mode & 0o7777;
+        if self.guarded == Guarded::Open && mode & 0o700 != 0o700 {
+            directory.change_mode(walk.credentials, Mode::new(mode | 0o700))?;
+        }
+        self.tree.enter(walk, directory, name)
     }
 
     fn note(&mut self, name: &[u8]) {
