@@ -92,7 +92,12 @@ async fn everything_that_runs_is_listed_as_a_tree() {
     check(&runner.get(&workspace.routes.process(child, "output")).await, 409, "process-without-streams");
     let kill = KillRequest { signal: Some(SignalName::Name("KILL".to_owned())), group: false };
     let route = workspace.routes.process(child, "kill");
-    let (killed, ended) = tokio::join!(runner.post(&route, &kill), wait(&runner, &workspace, child));
+    let killed = async {
+        // Who comes to wait for a process that nobody asked the API for must come before it has ended.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        runner.post(&route, &kill).await
+    };
+    let (killed, ended) = tokio::join!(killed, wait(&runner, &workspace, child));
     assert_eq!(killed.status, StatusCode::NO_CONTENT);
     assert_eq!(ended.exit.unwrap().signal.as_deref(), Some("SIGKILL"));
     let group = KillRequest { signal: Some(SignalName::Number(9)), group: true };
