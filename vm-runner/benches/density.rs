@@ -3,7 +3,6 @@
 //! One supervisor. First the workspaces that sleep are told to it, then some are woken by a first command and kept awake;
 //! commands then go to the awake ones in turn. Memory is the proportional set size of the vm processes, and of the
 //! supervisor. Needs the guest software in `.local/software`.
-#![expect(clippy::disallowed_methods, reason = "starts the real program")]
 #![expect(
     clippy::print_stdout,
     clippy::expect_used,

@@ -29,8 +29,15 @@ pub(crate) enum TaskConfig {
     Serve(ServeConfig),
     Vm(VmConfig),
     Run(RunConfig),
-    SoftwareBuild { node_modules: PathBuf, packages: PathBuf, out: PathBuf, cache: Option<PathBuf> },
-    SoftwareList { software: PathBuf },
+    SoftwareBuild {
+        node_modules: PathBuf,
+        packages: PathBuf,
+        out: PathBuf,
+        cache: Option<PathBuf>,
+    },
+    SoftwareList {
+        software: PathBuf,
+    },
     /// Print the OpenAPI document.
     OpenApi,
 }

@@ -6,8 +6,8 @@
 use std::collections::HashSet;
 
 use vm_api::{
-    EnvVar, FileEntry, LimitsConfig, MountConfig, MountSource, Problem, ProblemCode, UserConfig,
-    VolumeMount, WorkspaceConfig,
+    EnvVar, FileEntry, LimitsConfig, MountConfig, MountSource, Problem, ProblemCode, UserConfig, VolumeMount,
+    WorkspaceConfig,
 };
 
 use crate::software::Catalog;

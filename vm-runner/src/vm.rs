@@ -39,7 +39,6 @@ use crate::config::VmConfig;
 use crate::control;
 use crate::http::Request;
 
-
 /// What answers get to reach their client after the guests have ended.
 const ANSWER_GRACE: Duration = Duration::from_secs(1);
 

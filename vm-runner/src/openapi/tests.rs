@@ -1,3 +1,5 @@
+//! The document says what the routes do: every area, every method, every example.
+
 use std::collections::HashSet;
 
 use http::Method;

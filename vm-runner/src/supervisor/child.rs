@@ -128,7 +128,8 @@ fn describe(status: ExitStatus) -> String {
             match name {
                 // What the system call filter does (`vm/lockdown`).
                 Some(vm_abi::Signal::SIGSYS) => {
-                    "the vm process was ended by SIGSYS: it made a system call that no vm process needs".to_owned()
+                    "the vm process was ended by SIGSYS: it made a system call that no vm process needs"
+                        .to_owned()
                 }
                 Some(name) => format!("the vm process was ended by {}", name.name()),
                 None => format!("the vm process was ended by signal {signal}"),

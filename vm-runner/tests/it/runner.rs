@@ -32,6 +32,7 @@ pub(crate) fn software() -> PathBuf {
 /// A running supervisor.
 pub(crate) struct Runner {
     program: PathBuf,
+    flags: Vec<String>,
     child: Child,
     dir: tempfile::TempDir,
 }
@@ -74,14 +75,16 @@ impl Runner {
     pub(crate) async fn start_program(program: &Path, flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let child = spawn(program, dir.path(), flags);
-        let mut runner = Self { program: program.to_owned(), child, dir };
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let mut runner = Self { program: program.to_owned(), flags, child, dir };
         runner.wait_until_it_serves().await;
         runner
     }
 
     /// Starts another supervisor on the same data, after this one has ended.
     pub(crate) async fn restart(&mut self) {
-        self.child = spawn(&self.program, self.dir.path(), &[]);
+        let flags: Vec<_> = self.flags.iter().map(String::as_str).collect();
+        self.child = spawn(&self.program, self.dir.path(), &flags);
         self.wait_until_it_serves().await;
     }
 

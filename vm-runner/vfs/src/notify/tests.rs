@@ -1,3 +1,5 @@
+//! Who watches is told what happens, in order, and when something was lost.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

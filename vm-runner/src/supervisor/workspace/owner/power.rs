@@ -115,7 +115,8 @@ impl Owner {
             }
             if let Some(fault) = activity.fault {
                 let fault: String = fault.chars().take(MAX_FAULT_CHARS).collect();
-                self.message = Some(format!("the files of the workspace: {fault}; POST files:fsck tells more"));
+                self.message =
+                    Some(format!("the files of the workspace: {fault}; POST files:fsck tells more"));
             }
             if let Some(resident) = &running._resident {
                 resident.set_idle_since(running.idle.since());

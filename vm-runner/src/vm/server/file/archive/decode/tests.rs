@@ -1,3 +1,5 @@
+//! Archives as programs write them, and as nobody should.
+
 use proptest::prelude::*;
 use tar::EntryType;
 use vm_abi::{DeviceNumber, Gid, Stat, Uid};
