@@ -11,6 +11,7 @@ mod files_archive;
 mod files_tree;
 mod files_watch;
 mod files_write;
+mod guest_code;
 mod hostile;
 mod lifecycle;
 mod limits;

@@ -132,7 +132,10 @@ impl CodeFolder {
     }
 
     fn write(&self, path: &Path, code: &[u8]) -> io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        // A locked down vm process may make no folder: there it was made for it.
+        if !self.folder.is_dir() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
+        }
         let mut partial = path.as_os_str().to_owned();
         partial.push(PARTIAL);
         let partial = PathBuf::from(partial);
