@@ -20,7 +20,8 @@ async fn a_program_that_a_workspace_brings_runs_and_its_code_is_kept() {
     let workspace = runner.workspace("a").await;
     let wasm = wat::parse_str(PROGRAM).unwrap();
     assert!(workspace.put("/home/agent/program", wasm).await.status.is_success());
-    let done = workspace.sh("chmod +x program && ./program && cp program other && ./other | tr a-z A-Z").await;
+    let done =
+        workspace.sh("chmod +x program && ./program && cp program other && ./other | tr a-z A-Z").await;
     assert_eq!(done.stdout, "brought by a user\nBROUGHT BY A USER\n", "{done:?}");
     let slept = runner.send(Method::POST, &format!("{}/sleep", workspace.routes.base()), "").await;
     assert_eq!(slept.status, StatusCode::OK, "{slept:?}");
