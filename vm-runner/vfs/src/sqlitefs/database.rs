@@ -55,6 +55,9 @@ pub(super) struct Database {
     folder: PathBuf,
     log: OnceLock<OwnedFd>,
     /// Whether the names of the files are durable.
+    /// A database that was made now: synced together with the folder, when something has to be durable. Stays open, for
+    /// closing it would give up the lock that SQLite holds on the file (POSIX ties record locks to the process).
+    new_file: OnceLock<OwnedFd>,
     is_folder_synced: AtomicBool,
     /// The first thing that was found to be wrong with the database.
     fault: OnceLock<String>,
@@ -111,6 +114,10 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
+fn open_file(path: &Path) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
+}
+
 /// Opens a database that shall only be looked at. Nobody else may have it open; it is left as it is.
 pub(super) fn open_to_check(path: &Path) -> Result<Connection, OpenError> {
     rustix::fs::stat(path).map_err(|errno| OpenError::Io { path: path.to_owned(), source: errno.into() })?;
@@ -131,7 +138,10 @@ impl Database {
         let connection = connect(&folder.join(FILE_NAME))?;
         let version = schema::version(&connection, schema::STEPS)?;
         let stored_epoch = if version == 0 {
+            // Nothing is in it yet, so nothing needs to be durable: the first sync catches up.
+            connection.pragma_update(None, "synchronous", "OFF")?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
+            connection.pragma_update(None, "synchronous", "NORMAL")?;
             None
         } else {
             let epoch = "SELECT epoch FROM meta WHERE id = 1";
@@ -146,6 +156,7 @@ impl Database {
             waiting: AtomicUsize::new(0),
             folder: folder.to_owned(),
             log: OnceLock::new(),
+            new_file: OnceLock::new(),
             is_folder_synced: AtomicBool::new(false),
             fault: OnceLock::new(),
         };
@@ -157,7 +168,11 @@ impl Database {
                 connection.execute("UPDATE meta SET epoch = ?1 WHERE id = 1", [epoch as i64])?;
             }
         }
-        if stored_epoch != Some(epoch) || has_log {
+        if stored_epoch.is_none() {
+            let file = open_file(&folder.join(FILE_NAME))
+                .map_err(|source| OpenError::Io { path: folder.to_owned(), source: source.into() })?;
+            database.new_file.get_or_init(|| file);
+        } else if stored_epoch != Some(epoch) || has_log {
             database
                 .sync_log()
                 .map_err(|source| OpenError::Io { path: folder.to_owned(), source: source.into() })?;
@@ -195,14 +210,15 @@ impl Database {
         let log = match self.log.get() {
             Some(log) => log,
             None => {
-                let path = self.folder.join(format!("{FILE_NAME}-wal"));
-                let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-                let opened = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
+                let opened = open_file(&self.folder.join(format!("{FILE_NAME}-wal")))?;
                 self.log.get_or_init(|| opened)
             }
         };
         rustix::fs::fdatasync(log)?;
         if !self.is_folder_synced.load(Ordering::Relaxed) {
+            if let Some(file) = self.new_file.get() {
+                rustix::fs::fdatasync(file)?;
+            }
             let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::DIRECTORY;
             rustix::fs::fsync(rustix::fs::openat(CWD, &self.folder, flags, Mode::empty())?)?;
             self.is_folder_synced.store(true, Ordering::Relaxed);
