@@ -17,7 +17,8 @@ mod runner;
 use std::process::Command;
 use std::time::Instant;
 
-use vm_api::ExecRequest;
+use http::Method;
+use vm_api::{ExecRequest, route};
 
 use crate::runner::{Runner, Spares, report};
 
@@ -73,6 +74,33 @@ async fn bench_boot(runner: &mut Runner, spares: Spares, count: usize) {
         runner.delete(&uid).await;
     }
     let what = match spares {
+        Spares::One => "new workspace to `echo hello`, warm spare",
+        Spares::None => "new workspace to `echo hello`, cold process",
+    };
+    report(what, times);
+}
+
+/// A workspace that has run before, and sleeps.
+async fn bench_wake(runner: &mut Runner, spares: Spares, count: usize) {
+    let uid = "wake";
+    runner.create(uid).await;
+    let mut times = Vec::with_capacity(count);
+    for round in 0..=count {
+        if let Spares::One = spares {
+            runner.wait_for_a_spare().await;
+        }
+        let started = Instant::now();
+        let response = runner.exec(uid, &ExecRequest::command("echo hello")).await;
+        // The first is no wake but the first boot.
+        if round > 0 {
+            times.push(started.elapsed());
+        }
+        assert_eq!(response.stdout, "hello\n");
+        let sleep = route::Workspace::at_runner(uid).base().to_owned() + "/sleep";
+        runner.send(Method::POST, &sleep, Vec::new()).await;
+    }
+    runner.delete(uid).await;
+    let what = match spares {
         Spares::One => "asleep to `echo hello`, warm spare",
         Spares::None => "asleep to `echo hello`, cold process",
     };
@@ -110,8 +138,10 @@ async fn main() {
     bench_native("grep -c 7 of 20 000 lines, native", &["grep", "-c", "7", path], 200);
     bench_create(&mut runner, 200).await;
     bench_boot(&mut runner, Spares::One, 30).await;
+    bench_wake(&mut runner, Spares::One, 50).await;
     println!("memory of the vm processes (awake, spare)    PSS {:?} KiB", runner.vm_memory());
     drop(runner);
     let mut runner = Runner::start(Spares::None).await;
     bench_boot(&mut runner, Spares::None, 30).await;
+    bench_wake(&mut runner, Spares::None, 50).await;
 }

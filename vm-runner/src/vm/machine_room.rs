@@ -71,6 +71,7 @@ impl MachineRoom {
 
     /// Does ahead of time what the usual workspace will need.
     pub(crate) async fn warm_up(&self) {
+        vm_vfs::sqlitefs::warm_up();
         if let Err(reason) = self.rehearse().await {
             tracing::debug!(reason, "the rehearsal failed; the first commands will start slower");
         }

@@ -66,6 +66,12 @@ use table::{Found, Table};
 pub use fsck::{FsckOptions, FsckReport, check_file};
 pub use open_error::OpenError;
 
+/// Pays what the first database of a process costs more than the others: SQLite sets itself up and its code is loaded.
+/// A process that waits for work calls it. Touches no file; a failure will show when a database is opened.
+pub fn warm_up() {
+    let _only_warmer = schema::rehearse();
+}
+
 /// How a [`SqliteFs`] is opened.
 #[derive(Clone)]
 pub struct SqliteFsOptions {
