@@ -27,6 +27,7 @@
 //! leaves its data whole before anything can panic.
 
 pub mod aospkg;
+mod budget;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod content;
@@ -44,6 +45,7 @@ mod operation;
 pub mod overlayfs;
 pub mod packagefs;
 mod path;
+mod piece;
 pub mod sqlitefs;
 pub mod tmpfs;
 mod walk;

@@ -28,7 +28,6 @@
 
 mod attributes;
 mod batch;
-mod budget;
 mod chunk;
 mod content;
 mod database;
@@ -52,11 +51,11 @@ use std::time::Duration;
 
 use vm_abi::{Errno, Mode, Timespec};
 
+use crate::budget::Budget;
 use crate::error::VfsResult;
 use crate::file_system::{FileClock, FileSystem, StatFs};
 use crate::inode::{Inode, Owner};
 use batch::Gone;
-use budget::Budget;
 use database::Database;
 use flush::{Flush, Unnamed};
 use memory::Memory;

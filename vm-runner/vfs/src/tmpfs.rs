@@ -10,7 +10,6 @@
 //! Times of reads are not kept (as with `noatime`).
 
 mod attributes;
-mod budget;
 mod content;
 mod directory;
 mod node;
@@ -20,10 +19,10 @@ use std::sync::{Arc, Mutex};
 
 use vm_abi::{Mode, Timespec};
 
+use crate::budget::Budget;
 use crate::error::VfsResult;
 use crate::file_system::{FileClock, FileSystem, StatFs};
 use crate::inode::{Inode, NodeKind, Owner};
-use budget::Budget;
 use node::Node;
 
 /// How a [`Tmpfs`] is made.
@@ -64,8 +63,8 @@ impl Tmpfs {
         let TmpfsOptions { max_bytes, max_inodes, root_mode, root_owner, clock } = options;
         let shared = Arc::new(Shared {
             clock,
-            bytes: Budget::new(max_bytes, "tmpfs bytes"),
-            inodes: Budget::new(max_inodes.max(1), "tmpfs inodes"),
+            bytes: Budget::new(max_bytes, 0, "tmpfs bytes"),
+            inodes: Budget::new(max_inodes.max(1), 0, "tmpfs inodes"),
             next_ino: AtomicU64::new(1),
             changes: Mutex::new(()),
         });

@@ -70,6 +70,16 @@ pub enum SetTime {
     At(Timespec),
 }
 
+impl SetTime {
+    /// The time, where it is `now` by the file system's clock.
+    pub(crate) const fn at(self, now: Timespec) -> Timespec {
+        match self {
+            Self::Now => now,
+            Self::At(time) => time,
+        }
+    }
+}
+
 /// Attributes to change; `None` leaves one as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SetAttr {

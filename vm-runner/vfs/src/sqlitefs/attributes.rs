@@ -97,10 +97,7 @@ impl Attributes {
         if size.is_some() {
             self.mtime = now;
         }
-        let time = |set: SetTime| match set {
-            SetTime::Now => now,
-            SetTime::At(time) => time,
-        };
+        let time = |set: SetTime| set.at(now);
         self.mode = mode.unwrap_or(self.mode);
         self.uid = uid.unwrap_or(self.uid);
         self.gid = gid.unwrap_or(self.gid);

@@ -16,12 +16,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use vm_abi::Errno;
 
-use super::budget::Budget;
 use super::chunk::{CHUNK_BYTES, Chunk};
 use super::database::Database;
 use super::memory::{Class, Memory, SLOT_BYTES};
 use super::schema::CHUNK_INDEX_BITS;
+use crate::budget::Budget;
 use crate::error::VfsResult;
+use crate::piece::{self, Piece};
 
 /// The unit in which the budget is charged.
 pub(super) const PAGE_BYTES: u64 = 4096;
@@ -142,9 +143,9 @@ impl Content {
         let available = self.size.saturating_sub(offset).min(buffer.len() as u64) as usize;
         let buffer = &mut buffer[..available];
         let stored = MAX_DATA.saturating_sub(offset).min(available as u64) as usize;
-        for piece in pieces(offset, stored) {
+        for (index, piece) in pieces(offset, stored) {
             let target = &mut buffer[piece.done..piece.done + piece.len];
-            match self.find(piece.index) {
+            match self.find(index) {
                 Ok(Some(chunk)) => chunk.read(piece.start, target),
                 Ok(None) => target.fill(0),
                 Err(unknown) => return Err(Unknown { done: piece.done, ..unknown }),
@@ -158,8 +159,8 @@ impl Content {
     pub(super) fn read_loading(&mut self, env: &Env<'_>, offset: u64, buffer: &mut [u8]) -> VfsResult<usize> {
         let len = MAX_DATA.saturating_sub(offset).min(buffer.len() as u64) as usize;
         let mut done = 0;
-        for piece in pieces(offset, len) {
-            self.load(env, piece.index)?;
+        for (index, piece) in pieces(offset, len) {
+            self.load(env, index)?;
             let part = &mut buffer[piece.done..piece.done + piece.len];
             let read = self.read(offset + piece.done as u64, part).map_err(|_| Errno::EIO)?;
             done += read;
@@ -173,7 +174,7 @@ impl Content {
     /// The first chunk of a range that has to be read from the database.
     pub(super) fn first_unknown(&self, offset: u64, len: usize) -> Option<u32> {
         let len = MAX_DATA.saturating_sub(offset).min(len as u64) as usize;
-        pieces(offset, len).map(|piece| piece.index).find(|&index| self.find(index).is_err())
+        pieces(offset, len).map(|(index, _)| index).find(|&index| self.find(index).is_err())
     }
 
     /// Takes in a chunk that was read from the database when this was at `version`, unless it has changed since.
@@ -311,30 +312,9 @@ impl Env<'_> {
     }
 }
 
-/// The part of a range that lies in one chunk.
-struct Piece {
-    index: u32,
-    /// Where in the chunk it starts.
-    start: usize,
-    len: usize,
-    /// How much of the range lies before it.
-    done: usize,
-}
-
-/// The pieces of a range that ends within [`MAX_DATA`].
-fn pieces(offset: u64, len: usize) -> impl Iterator<Item = Piece> {
-    let mut done = 0;
-    std::iter::from_fn(move || {
-        if done == len {
-            return None;
-        }
-        let at = offset + done as u64;
-        let start = at % CHUNK_BYTES;
-        let piece_len = (CHUNK_BYTES - start).min((len - done) as u64) as usize;
-        let piece = Piece { index: (at / CHUNK_BYTES) as u32, start: start as usize, len: piece_len, done };
-        done += piece_len;
-        Some(piece)
-    })
+/// The pieces of a range that ends within [`MAX_DATA`], each with its chunk's index.
+fn pieces(offset: u64, len: usize) -> impl Iterator<Item = (u32, Piece)> {
+    piece::pieces(offset, len, CHUNK_BYTES).map(|piece| (piece.chunk as u32, piece))
 }
 
 /// What a chunk of this length is charged.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use vm_abi::{Errno, Gid, Mode, Timespec, Uid};
 
-use super::budget::Budget;
+use crate::budget::Budget;
 use crate::error::{Error, VfsResult};
 use crate::inode::{Owner, SetAttr, SetTime, XattrSet};
 
@@ -56,10 +56,7 @@ impl Attributes {
         if size.is_some() {
             self.mtime = now;
         }
-        let time = |set: SetTime| match set {
-            SetTime::Now => now,
-            SetTime::At(time) => time,
-        };
+        let time = |set: SetTime| set.at(now);
         self.mode = mode.unwrap_or(self.mode);
         self.uid = uid.unwrap_or(self.uid);
         self.gid = gid.unwrap_or(self.gid);

@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 
 use vm_abi::Errno;
 
-use super::budget::Budget;
+use crate::budget::Budget;
 use crate::error::VfsResult;
 use crate::inode::Extent;
+use crate::piece::pieces;
 
 /// The unit in which the budget is charged.
 pub(super) const PAGE_BYTES: u64 = 4096;
@@ -41,7 +42,7 @@ impl Content {
     pub(super) fn read(&self, offset: u64, buffer: &mut [u8]) -> usize {
         let available = self.size.saturating_sub(offset).min(buffer.len() as u64) as usize;
         let buffer = &mut buffer[..available];
-        for piece in pieces(offset, available) {
+        for piece in pieces(offset, available, CHUNK_BYTES) {
             let target = &mut buffer[piece.done..piece.done + piece.len];
             let stored = self.chunks.get(&piece.chunk).and_then(|chunk| chunk.get(piece.start..));
             let stored = stored.unwrap_or_default();
@@ -63,7 +64,7 @@ impl Content {
         }
         let len = room.min(bytes.len() as u64) as usize;
         let mut written = 0;
-        for piece in pieces(offset, len) {
+        for piece in pieces(offset, len, CHUNK_BYTES) {
             let wanted = piece.start + piece.len;
             let Some(granted) = self.reserve(piece.chunk, piece.start, wanted, budget) else { break };
             let fits = granted - piece.start;
@@ -108,7 +109,7 @@ impl Content {
         if end.saturating_sub(offset) > budget.free().saturating_add(self.charged) {
             return Err(budget.exhausted());
         }
-        for piece in pieces(offset, end.saturating_sub(offset) as usize) {
+        for piece in pieces(offset, end.saturating_sub(offset) as usize, CHUNK_BYTES) {
             let wanted = piece.start + piece.len;
             if self.reserve(piece.chunk, piece.start, wanted, budget) != Some(wanted) {
                 return Err(budget.exhausted());
@@ -220,31 +221,6 @@ impl Content {
     }
 }
 
-/// The part of a range that lies in one chunk.
-struct Piece {
-    chunk: u64,
-    /// Where in the chunk it starts.
-    start: usize,
-    len: usize,
-    /// How much of the range lies before it.
-    done: usize,
-}
-
-fn pieces(offset: u64, len: usize) -> impl Iterator<Item = Piece> {
-    let mut done = 0;
-    std::iter::from_fn(move || {
-        if done == len {
-            return None;
-        }
-        let at = offset + done as u64;
-        let start = at % CHUNK_BYTES;
-        let piece_len = (CHUNK_BYTES - start).min((len - done) as u64) as usize;
-        let piece = Piece { chunk: at / CHUNK_BYTES, start: start as usize, len: piece_len, done };
-        done += piece_len;
-        Some(piece)
-    })
-}
-
 fn checked_end(offset: u64, len: u64) -> VfsResult<u64> {
     offset.checked_add(len).filter(|&end| end <= MAX_SIZE).ok_or_else(|| Errno::EFBIG.into())
 }
@@ -273,7 +249,7 @@ mod tests {
     use crate::inode::Extent;
 
     fn budget() -> Budget {
-        Budget::new(1 << 30, "test bytes")
+        Budget::new(1 << 30, 0, "test bytes")
     }
 
     fn read_all(content: &Content) -> Vec<u8> {
@@ -328,7 +304,7 @@ mod tests {
 
     #[test]
     fn a_write_takes_what_the_budget_allows_and_then_fails() {
-        let budget = Budget::new(3 * PAGE_BYTES, "test bytes");
+        let budget = Budget::new(3 * PAGE_BYTES, 0, "test bytes");
         let mut content = Content::default();
         assert_eq!(
             content.write(100, &[1; 5 * PAGE_BYTES as usize], &budget).unwrap() as u64,
@@ -342,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_failed_write_behind_a_gap_takes_nothing() {
-        let budget = Budget::new(PAGE_BYTES, "test bytes");
+        let budget = Budget::new(PAGE_BYTES, 0, "test bytes");
         let mut content = Content::default();
         assert_eq!(content.write(CHUNK_BYTES - 1, b"x", &budget).unwrap_err(), Errno::ENOSPC);
         assert_eq!((content.charged(), budget.free(), content.size()), (0, PAGE_BYTES, 0));
@@ -375,7 +351,7 @@ mod tests {
 
     #[test]
     fn reserved_space_is_there_when_the_budget_is_spent_elsewhere() {
-        let budget = Budget::new(4 * PAGE_BYTES, "test bytes");
+        let budget = Budget::new(4 * PAGE_BYTES, 0, "test bytes");
         let (mut kept, mut other) = (Content::default(), Content::default());
         kept.set_size(2 * PAGE_BYTES, &budget).unwrap();
         kept.reserve_range(0, 2 * PAGE_BYTES, &budget).unwrap();

@@ -26,16 +26,16 @@ impl Content {
             return Err(Errno::EFBIG.into());
         }
         let mut written = 0;
-        for piece in pieces(offset, room.min(bytes.len() as u64) as usize) {
+        for (chunk, piece) in pieces(offset, room.min(bytes.len() as u64) as usize) {
             let wanted = piece.start + piece.len;
-            let granted = match self.reserve(env, piece.index, piece.start, wanted) {
+            let granted = match self.reserve(env, chunk, piece.start, wanted) {
                 Ok(Some(granted)) => granted,
                 Ok(None) => break,
                 Err(error) if written == 0 => return Err(error),
                 Err(_) => break,
             };
             let source = &bytes[piece.done..piece.done + granted - piece.start];
-            self.modify(env, piece.index, |chunk| chunk.write(piece.start, source));
+            self.modify(env, chunk, |chunk| chunk.write(piece.start, source));
             written = piece.done + source.len();
             self.size = self.size.max(offset + written as u64);
             if granted < wanted {
@@ -78,17 +78,17 @@ impl Content {
         }
         let (first, last) = (offset / CHUNK_BYTES, (end - 1) / CHUNK_BYTES);
         let mut present = self.present(env, first as u32, last as u32 + 1)?.into_iter().peekable();
-        for piece in pieces(offset, (end - offset) as usize) {
-            while present.next_if(|&(index, _)| index < piece.index).is_some() {}
-            let len = present.peek().filter(|&&(index, _)| index == piece.index).map_or(0, |&(_, len)| len);
+        for (chunk, piece) in pieces(offset, (end - offset) as usize) {
+            while present.next_if(|&(index, _)| index < chunk).is_some() {}
+            let len = present.peek().filter(|&&(index, _)| index == chunk).map_or(0, |&(_, len)| len);
             let wanted = piece.start + piece.len;
             if len as usize >= wanted {
                 continue;
             }
-            if self.reserve(env, piece.index, wanted - 1, wanted)? != Some(wanted) {
+            if self.reserve(env, chunk, wanted - 1, wanted)? != Some(wanted) {
                 return Err(env.bytes.exhausted());
             }
-            self.modify(env, piece.index, |chunk| chunk.set_len(wanted));
+            self.modify(env, chunk, |chunk| chunk.set_len(wanted));
         }
         Ok(())
     }

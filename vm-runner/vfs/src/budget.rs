@@ -1,4 +1,4 @@
-//! A number that may be used up: bytes or inodes. Its maximum can change at any time.
+//! A number that may be used up: bytes or inodes of a file system. Its maximum can change at any time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,7 +8,7 @@ use crate::error::{Error, VfsResult};
 
 /// A maximum, and how much of it is used. Lowering the maximum below what is used takes nothing away; it only keeps
 /// more from being taken.
-pub(super) struct Budget {
+pub(crate) struct Budget {
     max: AtomicU64,
     used: AtomicU64,
     /// For the error, so that it tells which limit was hit.
@@ -16,28 +16,28 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    pub(super) const fn new(max: u64, used: u64, name: &'static str) -> Self {
+    pub(crate) const fn new(max: u64, used: u64, name: &'static str) -> Self {
         Self { max: AtomicU64::new(max), used: AtomicU64::new(used), name }
     }
 
-    pub(super) fn max(&self) -> u64 {
+    pub(crate) fn max(&self) -> u64 {
         self.max.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_max(&self, max: u64) {
+    pub(crate) fn set_max(&self, max: u64) {
         self.max.store(max, Ordering::Relaxed);
     }
 
-    pub(super) fn used(&self) -> u64 {
+    pub(crate) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
 
-    pub(super) fn free(&self) -> u64 {
+    pub(crate) fn free(&self) -> u64 {
         self.max().saturating_sub(self.used())
     }
 
     /// Takes all of an amount or fails with `ENOSPC`.
-    pub(super) fn take(&self, amount: u64) -> VfsResult<()> {
+    pub(crate) fn take(&self, amount: u64) -> VfsResult<()> {
         let max = self.max();
         let fits = |used: u64| used.checked_add(amount).filter(|&after| amount == 0 || after <= max);
         match self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits) {
@@ -47,7 +47,7 @@ impl Budget {
     }
 
     /// Takes as many whole units of an amount as are free; tells how much that is.
-    pub(super) fn take_up_to(&self, amount: u64, unit: u64) -> u64 {
+    pub(crate) fn take_up_to(&self, amount: u64, unit: u64) -> u64 {
         let max = self.max();
         let part = |used: u64| amount.min(max.saturating_sub(used) / unit * unit);
         let before =
@@ -57,13 +57,13 @@ impl Budget {
     }
 
     /// Gives back what was taken. A database that counted wrongly must not make it wrap.
-    pub(super) fn give(&self, amount: u64) {
+    pub(crate) fn give(&self, amount: u64) {
         let less = |used: u64| Some(used.saturating_sub(amount));
         // The closure never refuses.
         let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    pub(super) const fn exhausted(&self) -> Error {
+    pub(crate) const fn exhausted(&self) -> Error {
         Error::limit(Errno::ENOSPC, self.name)
     }
 }
@@ -95,5 +95,26 @@ mod tests {
         budget.take(1).unwrap();
         budget.give(100);
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again() {
+        let budget = Budget::new(10, 0, "test units");
+        budget.take(7).unwrap();
+        let error = budget.take(4).unwrap_err();
+        assert_eq!(error, Errno::ENOSPC);
+        assert_eq!(error.hit_limit(), Some("test units"));
+        assert_eq!(budget.free(), 3);
+        budget.give(7);
+        budget.take(10).unwrap();
+        assert!(budget.take(u64::MAX).is_err());
+    }
+
+    #[test]
+    fn a_part_is_taken_in_whole_units() {
+        let budget = Budget::new(10, 0, "test units");
+        assert_eq!(budget.take_up_to(20, 4), 8);
+        assert_eq!(budget.take_up_to(4, 4), 0);
+        assert_eq!(budget.free(), 2);
     }
 }
