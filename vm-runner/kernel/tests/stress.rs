@@ -280,8 +280,8 @@ async fn a_long_directory_is_read_in_small_pieces_in_linear_time() {
         .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn who_waits_for_the_disk_holds_up_nobody() {
+/// A machine whose program `sync` waits until the disk may end.
+fn machine_with_a_slow_disk() -> (Machine, Arc<SlowDisk>) {
     let disk = Arc::new(SlowDisk::default());
     let machine = Machine::new();
     let path = vm_vfs::VPath::try_from("/work").unwrap();
@@ -292,6 +292,12 @@ async fn who_waits_for_the_disk_holds_up_nobody() {
         syscall::file::sync(&ctx, fd, syscall::SyncScope::Everything).unwrap();
         0
     });
+    (machine, disk)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn who_waits_for_the_disk_holds_up_nobody() {
+    let (machine, disk) = machine_with_a_slow_disk();
     machine.program("true", |_| async { 0 });
     let slow = machine.kernel.spawn(Command::new("sync")).unwrap();
     while !disk.is_syncing.load(Ordering::SeqCst) {
@@ -307,16 +313,7 @@ async fn who_waits_for_the_disk_holds_up_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_waits_for_the_disk_than_are_given_threads_all_end() {
-    let disk = Arc::new(SlowDisk::default());
-    let machine = Machine::new();
-    let path = vm_vfs::VPath::try_from("/work").unwrap();
-    let file_system = Arc::clone(&disk) as Arc<dyn vm_vfs::FileSystem>;
-    machine.kernel.namespace().mount(&path, file_system, vm_vfs::MountFlags::empty()).unwrap();
-    machine.program("sync", |ctx| async move {
-        let fd = open(&ctx, "/work", OpenFlags::READ).await.unwrap();
-        syscall::file::sync(&ctx, fd, syscall::SyncScope::Everything).unwrap();
-        0
-    });
+    let (machine, disk) = machine_with_a_slow_disk();
     let all: Vec<_> = (0..30).map(|_| machine.kernel.spawn(Command::new("sync")).unwrap()).collect();
     while !disk.is_syncing.load(Ordering::SeqCst) {
         tokio::task::yield_now().await;
