@@ -230,7 +230,7 @@ fn sleeping(state: &WorkspaceState) -> (bool, &'static str, String) {
 }
 
 fn storage(workspace: &Workspace, state: &WorkspaceState) -> (bool, &'static str, String) {
-    const MEMORY_ONLY: &str = "this version keeps files in the memory of the VM only: they are lost when the VM process \
+    const MEMORY_ONLY: &str = "this runner keeps files in the memory of the VM only: they are lost when the VM process \
                                ends (sleep, restart of the runner), even with spec.storage.type Persistent";
     if workspace.spec.storage.kind == StorageType::Ephemeral {
         return (
