@@ -214,7 +214,8 @@ impl Follower {
                 }
                 None
             }
-            WorkspaceChange::Synced => None,
+            // Runs are asked for by whoever began them.
+            WorkspaceChange::Synced | WorkspaceChange::Run { .. } => None,
             WorkspaceChange::Deleted { uid } => {
                 if self.context.roster.drop_workspace(&self.runner, &uid) {
                     let found = self

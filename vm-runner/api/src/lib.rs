@@ -20,6 +20,7 @@ pub mod header;
 pub mod problem;
 pub mod process;
 pub mod route;
+pub mod run;
 pub mod shell;
 pub mod software;
 pub mod sse;
@@ -49,6 +50,7 @@ pub use process::{
     KillRequest, OutputData, OutputMessage, OutputPage, OutputState, ProcessExit, ProcessInfo, ProcessList,
     ProcessRequest, ProcessState, SignalName, StdinMode, StdinResponse, StraceMessage,
 };
+pub use run::{Run, RunEnd, RunList, RunRequest};
 pub use shell::{ResizeRequest, ShellControl, ShellInfo, ShellList, ShellMessage, ShellRequest};
 pub use software::{SoftwareList, SoftwarePackage};
 pub use state::{

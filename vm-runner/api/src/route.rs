@@ -89,6 +89,18 @@ impl Workspace {
         item(&self.shells(), &utf8_percent_encode(id, SEGMENT).to_string(), action)
     }
 
+    /// The runs: commands that begin at most once.
+    #[must_use]
+    pub fn runs(&self) -> String {
+        format!("{}/{RUNS}", self.base)
+    }
+
+    /// A run, or what `action` is about: `stop`; empty for the run itself.
+    #[must_use]
+    pub fn run(&self, name: &str, action: &str) -> String {
+        item(&self.runs(), &utf8_percent_encode(name, SEGMENT).to_string(), action)
+    }
+
     /// What happens in the VM, as server-sent events.
     #[must_use]
     pub fn events(&self) -> String {
@@ -192,6 +204,8 @@ pub const EXEC: &str = "exec";
 pub const PROCESSES: &str = "processes";
 /// Area of [`Workspace::shells`].
 pub const SHELLS: &str = "shells";
+/// Area of [`Workspace::runs`].
+pub const RUNS: &str = "runs";
 /// Area of [`Workspace::events`].
 pub const EVENTS: &str = "events";
 /// Area of [`Workspace::health`].

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Run;
+
 /// One workspace as its runner sees it. Answer of `PUT` and `GET /v1/workspaces/{uid}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -161,6 +163,13 @@ pub enum WorkspaceChange {
     },
     /// The list is complete; what follows are changes.
     Synced,
+    /// A run has begun or ended. Those that go on come after the states, before `Synced`, when the stream begins.
+    Run {
+        /// UID of its workspace.
+        uid: String,
+        /// All of it.
+        run: Box<Run>,
+    },
     /// A workspace was deleted.
     Deleted {
         /// Which.
