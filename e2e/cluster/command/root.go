@@ -63,7 +63,7 @@ func newRoot(version string) *cobra.Command {
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.PersistentFlags().StringVar(&o.state, "state", defaultState(), "state directory of the cluster (environment: LODGE_STATE)")
-	root.AddCommand(newUp(&o), newAPIServer(&o), newDown(&o), newStatus(&o), newLogs(&o), newLoad(&o))
+	root.AddCommand(newUp(&o), newAPIServer(&o), newDown(&o), newStatus(&o), newLogs(&o), newLoad(&o), newKstatus())
 	return root
 }
 
