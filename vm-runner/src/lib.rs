@@ -10,11 +10,11 @@
 //! Two are not: `FileShared::commit` is held while the file systems are called, so that a condition still holds when
 //! what depends on it is done; `Syncs::done` is an asynchronous lock, held while a sync is waited for.
 
-mod area;
 mod args;
 mod boot_request;
 mod config;
 mod control;
+mod guest_path;
 mod http;
 mod listener;
 mod openapi;

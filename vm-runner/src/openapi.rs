@@ -7,6 +7,7 @@ mod exec;
 mod file;
 mod operation;
 mod process;
+mod run;
 mod shell;
 mod workspace;
 
@@ -18,10 +19,10 @@ use http::StatusCode;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
+use vm_api::area::{Area, ProcessAction, RunAction, ShellAction};
 use vm_api::{Problem, ProblemCode};
 
 use self::operation::Operation;
-use crate::area::{Area, ProcessAction, ShellAction};
 use crate::http::{self as web, Response};
 
 /// Prints the document for people and other programs.
@@ -96,6 +97,7 @@ fn tags() -> Value {
         {"name": "exec", "description": "Commands that a request waits for."},
         {"name": "processes", "description": "Commands that outlive their request, and everything else that runs."},
         {"name": "shells", "description": "Terminals that several clients may attach to."},
+        {"name": "runs", "description": "Commands that begin at most once, by name: what a CronJob does."},
         {"name": "files", "description": "The workspace's files, with POSIX's rules for the workspace's user. \
             What a write is answered for is durable."},
         {"name": "power", "description": "Waking and sleeping on demand."},
@@ -113,6 +115,7 @@ fn operations() -> Vec<Operation> {
         exec::operations(),
         process::operations(),
         shell::operations(),
+        run::operations(),
         file::operations(),
     ]
     .into_iter()
@@ -135,6 +138,9 @@ fn path_of(area: Area) -> &'static str {
         Area::Shell(ShellAction::Item) => "shells/{id}",
         Area::Shell(ShellAction::Attach) => "shells/{id}/attach",
         Area::Shell(ShellAction::Resize) => "shells/{id}/resize",
+        Area::Runs => "runs",
+        Area::Run(RunAction::Show | RunAction::Begin) => "runs/{name}",
+        Area::Run(RunAction::Stop) => "runs/{name}/stop",
         Area::Events => "events",
         Area::File => "files/{path}",
         Area::Mkdir => "files:mkdir",

@@ -6,6 +6,7 @@
 //!
 //! This crate must never know a client, a server, Kubernetes or the kernel: it is serde and text only.
 
+pub mod area;
 pub mod bytes;
 pub mod config;
 pub mod duration;
@@ -26,6 +27,7 @@ pub mod software;
 pub mod sse;
 pub mod state;
 
+pub use area::{Area, AreaError, Permission};
 pub use bytes::Base64;
 pub use config::{
     EnvVar, FileEntry, FilesMount, IdleConfig, LimitsConfig, MountConfig, MountSource, PowerIntent,

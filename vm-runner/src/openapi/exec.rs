@@ -1,10 +1,10 @@
 //! Operations: `exec` and `events`.
 
 use serde_json::json;
+use vm_api::area::Area;
 use vm_api::{ExecRequest, ExecResponse, OutputMessage, ProblemCode, VmEvent};
 
 use super::operation::Operation;
-use crate::area::Area;
 
 /// Problems of whatever starts a command.
 pub(super) const COMMAND_PROBLEMS: [ProblemCode; 10] = [

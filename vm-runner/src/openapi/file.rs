@@ -1,6 +1,7 @@
 //! Operations: `files`.
 
 use serde_json::{Value, json};
+use vm_api::area::Area;
 use vm_api::file::{MAX_LIST_DEPTH, MAX_LIST_ENTRIES};
 use vm_api::{
     ArchiveResponse, AttributesRequest, BatchReadRequest, BatchReadResponse, BatchWriteRequest,
@@ -9,7 +10,6 @@ use vm_api::{
 };
 
 use super::operation::Operation;
-use crate::area::Area;
 
 const TAG: &str = "files";
 /// Problems of whatever walks a path.

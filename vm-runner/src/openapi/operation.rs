@@ -3,10 +3,10 @@
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+use vm_api::area::Area;
 use vm_api::{ProblemCode, route};
 
 use super::path_of;
-use crate::area::Area;
 
 type MakeSchema = fn(&mut SchemaGenerator) -> Value;
 
@@ -305,6 +305,7 @@ fn path_parameters(path: &str) -> impl Iterator<Item = Value> {
             "uid" => "The workspace.",
             "path" => "A path in the VM without its first slash; other bytes than letters, digits and `-._~:@+,=/` percent-encoded. Slashes stay as they are.",
             "pid" => "A process in the VM.",
+            "name" => "A run: a DNS label.",
             _ => "A shell.",
         };
         let kind = if name == "pid" { "integer" } else { "string" };

@@ -1,6 +1,7 @@
 //! Operations: `processes`.
 
 use serde_json::{Value, json};
+use vm_api::area::{Area, ProcessAction};
 use vm_api::{
     KillRequest, OutputMessage, OutputPage, ProblemCode, ProcessInfo, ProcessList, ProcessRequest,
     StdinResponse, StraceMessage,
@@ -8,7 +9,6 @@ use vm_api::{
 
 use super::exec::COMMAND_PROBLEMS;
 use super::operation::Operation;
-use crate::area::{Area, ProcessAction};
 
 const TAG: &str = "processes";
 const FOUND: [ProblemCode; 2] = [ProblemCode::ProcessNotFound, ProblemCode::InvalidQuery];

@@ -1,11 +1,11 @@
 //! Operations: `shells`.
 
 use serde_json::{Value, json};
+use vm_api::area::{Area, ShellAction};
 use vm_api::{ProblemCode, ResizeRequest, ShellControl, ShellInfo, ShellList, ShellMessage, ShellRequest};
 
 use super::exec::COMMAND_PROBLEMS;
 use super::operation::Operation;
-use crate::area::{Area, ShellAction};
 
 const TAG: &str = "shells";
 

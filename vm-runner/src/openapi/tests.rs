@@ -12,7 +12,7 @@ const METHODS: [Method; 6] =
 
 /// Variants of an enum as its source names them.
 fn variants(name: &str) -> Vec<String> {
-    let source = include_str!("../area.rs");
+    let source = include_str!("../../api/src/area.rs");
     let body = source.split(&format!("enum {name} {{")).nth(1).unwrap().split("\n}").next().unwrap();
     let lines = body.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
     lines.map(|line| line.trim_end_matches(',').to_owned()).collect()
@@ -136,15 +136,13 @@ fn every_route_of_a_workspace_is_documented_with_exactly_its_methods() {
             .filter(|operation| operation.area.is_some_and(|area| format!("{area:?}") == name))
             .collect();
         let area = of_area.first().unwrap_or_else(|| panic!("{name} is not documented")).area.unwrap();
-        let path = path_of(area).replace("{pid}", "7").replace("{id}", "x").replace("{path}", "a/b");
+        let path = path_of(area)
+            .replace("{pid}", "7")
+            .replace("{id}", "x")
+            .replace("{name}", "x")
+            .replace("{path}", "a/b");
         for method in METHODS {
-            let is_served = match Area::parse(&path, &method, &path) {
-                Ok(parsed) => {
-                    assert_eq!(parsed, area, "{path}");
-                    true
-                }
-                Err(_) => false,
-            };
+            let is_served = Area::parse(&path, method.as_str()) == Ok(area);
             let is_documented = of_area.iter().any(|operation| operation.method() == method.as_str());
             assert_eq!(is_documented, is_served, "{method} {path}");
         }

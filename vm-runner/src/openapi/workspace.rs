@@ -1,12 +1,12 @@
 //! Operations about workspaces as a whole, and probes.
 
 use serde_json::{Value, json};
+use vm_api::area::Area;
 use vm_api::{
     Health, ProblemCode, SoftwareList, WorkspaceChange, WorkspaceConfig, WorkspaceList, WorkspaceState, route,
 };
 
 use super::operation::Operation;
-use crate::area::Area;
 
 const TAG: &str = "workspaces";
 

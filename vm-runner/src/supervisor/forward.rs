@@ -18,12 +18,12 @@ use http::{HeaderName, Version};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use vm_api::area::Area;
 use vm_api::{Problem, ProblemCode, header};
 
 use super::client;
 use super::tunnel::Tunnels;
 use super::workspace::{Awake, Purpose, Visit, WakeTiming, Workspace};
-use crate::area::Area;
 use crate::http::{Body, BodyError, Request, Response};
 use crate::task::Task;
 
@@ -93,7 +93,7 @@ impl Forwarder {
         let received = Instant::now();
         let places = self.admit(workspace)?;
         let places = if area == Area::Health { places.only_looks() } else { places };
-        let purpose = match area.is_file_read(request.method(), request.query()) {
+        let purpose = match area.is_file_read(request.method().as_str(), request.query()) {
             true => Purpose::Read,
             false => Purpose::Act(area.wake_cause()),
         };

@@ -6,6 +6,7 @@ use std::time::Instant;
 use http::{Method, StatusCode};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
+use vm_api::area::{Area, AreaError};
 use vm_api::{
     Health, Power, Problem, ProblemCode, SoftwareList, WorkspaceConfig, WorkspaceList, WorkspaceState, route,
 };
@@ -16,7 +17,6 @@ use super::peer::{Access, Peer};
 use super::registry::Registry;
 use super::uid::Uid;
 use super::watch;
-use crate::area::{Area, AreaError};
 use crate::boot_request::MAX_CONFIG_BYTES;
 use crate::http::{self as web, Request, Response};
 use crate::telemetry::request_span;
@@ -66,9 +66,9 @@ impl Server {
             if area.is_empty() && !path.ends_with('/') {
                 return ("workspace", self.workspace(peer, uid, request).await);
             }
-            return match Area::parse(area, request.method(), path) {
+            return match Area::parse(area, request.method().as_str()) {
                 Ok(area) => (area.name(), self.act(peer, &uid, area, request).await),
-                Err(AreaError::NotFound(problem)) => ("other", Err(problem)),
+                Err(AreaError::NotFound) => ("other", Err(web::route_not_found(path))),
                 Err(AreaError::Method(allowed)) => {
                     ("other", Ok(web::method_not_allowed(request.method(), path, allowed)))
                 }

@@ -16,11 +16,11 @@ use std::sync::{Arc, OnceLock};
 
 use http::{Method, StatusCode};
 use tracing::Instrument as _;
+use vm_api::area::{Area, AreaError};
 use vm_api::{Problem, ProblemCode, WorkspaceConfig, route};
 
 use super::boot::Vm;
 use super::machine_room::MachineRoom;
-use crate::area::{Area, AreaError};
 use crate::boot_request::{self, Access, BootRequest, MAX_CONFIG_BYTES};
 use crate::http::{self as web, Request, Response};
 use crate::telemetry::request_span;
@@ -61,7 +61,7 @@ impl Server {
             let detail = "the VM is being stopped; the request was not done, send it again";
             return Err(Problem::new(ProblemCode::WorkspaceStopping, detail));
         }
-        if self.is_reading.load(Ordering::Acquire) && !area.is_file_read(request.method(), request.query()) {
+        if self.is_reading.load(Ordering::Acquire) && !area.is_file_read(request.method().as_str(), request.query()) {
             let detail = "this VM only reads files of a workspace that sleeps";
             return Err(Problem::new(ProblemCode::WorkspaceAsleep, detail));
         }
@@ -84,9 +84,9 @@ impl Server {
         let path = path.as_str();
         if let Some((uid, area)) = route::split_runner_path(path) {
             let vm = self.booted(uid)?;
-            let area_kind = match Area::parse(area, request.method(), path) {
+            let area_kind = match Area::parse(area, request.method().as_str()) {
                 Ok(area) => area,
-                Err(AreaError::NotFound(problem)) => return Err(problem),
+                Err(AreaError::NotFound) => return Err(web::route_not_found(path)),
                 Err(AreaError::Method(allowed)) => {
                     return Ok(web::method_not_allowed(request.method(), path, allowed));
                 }
@@ -110,7 +110,7 @@ impl Server {
                 Area::Health => Ok(health::health(vm)),
                 Area::Fsck => health::fsck(vm).await,
                 // The supervisor's.
-                Area::Wake | Area::Sleep => Err(web::route_not_found(path)),
+                Area::Wake | Area::Sleep | Area::Runs | Area::Run(_) => Err(web::route_not_found(path)),
             };
         }
         match (path, request.method()) {

@@ -32,7 +32,7 @@ pub(crate) use self::copy::copy;
 pub(crate) use self::shared::FileShared;
 use super::errno::file_problem;
 use super::query::parse_mode;
-use crate::area::{check_path, guest_path};
+use crate::guest_path::{check_path, guest_path};
 use crate::http::{self as web, Request, Response};
 use crate::vm::boot::Vm;
 

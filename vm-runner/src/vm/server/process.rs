@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use vm_abi::Signal;
+use vm_api::area::ProcessAction;
 use vm_api::process::{DEFAULT_OUTPUT_BUFFER_BYTES, MAX_OUTPUT_BUFFER_BYTES};
 use vm_api::{
     KillRequest, Problem, ProblemCode, ProcessRequest, SignalName, StdinMode, VmEvent, WireDuration, route,
@@ -32,7 +33,6 @@ use self::started::StartedProcess;
 use super::exec::order::{Order, Wanted, parse_timeout};
 use super::exec::{Job, invalid};
 use super::query::Query;
-use crate::area::ProcessAction;
 use crate::http::{self as web, Request, Response};
 use crate::task;
 use crate::vm::boot::Vm;

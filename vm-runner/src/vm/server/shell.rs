@@ -16,6 +16,7 @@ mod table;
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
+use vm_api::area::ShellAction;
 use vm_api::shell::MAX_WINDOW;
 use vm_api::{
     EnvVar, Problem, ProblemCode, ResizeRequest, ShellInfo, ShellList, ShellRequest, VmEvent, route,
@@ -27,7 +28,6 @@ use super::exec::invalid;
 use super::exec::order::{Order, Wanted};
 use super::process::log::Log;
 use super::query::Query;
-use crate::area::ShellAction;
 use crate::http::{self as web, Request, Response};
 use crate::task;
 use crate::vm::boot::Vm;

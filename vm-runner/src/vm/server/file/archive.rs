@@ -19,7 +19,7 @@ use vm_api::{Problem, ProblemCode, file_archive};
 use vm_vfs::Follow;
 
 use super::{DIRECTORY_MODE, Target, make_parents};
-use crate::area::check_path;
+use crate::guest_path::check_path;
 use crate::http::{self as web, Body, Request, Response};
 use crate::vm::boot::Vm;
 use crate::vm::server::query::Query;
