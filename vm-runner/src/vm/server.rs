@@ -61,7 +61,9 @@ impl Server {
             let detail = "the VM is being stopped; the request was not done, send it again";
             return Err(Problem::new(ProblemCode::WorkspaceStopping, detail));
         }
-        if self.is_reading.load(Ordering::Acquire) && !area.is_file_read(request.method().as_str(), request.query()) {
+        if self.is_reading.load(Ordering::Acquire)
+            && !area.is_file_read(request.method().as_str(), request.query())
+        {
             let detail = "this VM only reads files of a workspace that sleeps";
             return Err(Problem::new(ProblemCode::WorkspaceAsleep, detail));
         }
