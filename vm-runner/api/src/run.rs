@@ -54,11 +54,11 @@ pub enum RunEnd {
     Exited,
     /// It was stopped when its time was up.
     TimedOut,
-    /// `POST …/stop` stopped it.
+    /// It was stopped by order: `POST …/stop`, `POST sleep`, `spec.power: Asleep`, or its workspace was deleted.
     Stopped,
     /// The command could not be begun: the VM did not boot, there is no such program or directory, `spec.power` is `Asleep`.
     NotStarted,
-    /// Nobody knows: the VM or the supervisor ended in the middle.
+    /// It did not come to its end, or nobody knows: its VM or its runner stopped in the middle.
     Lost,
 }
 
