@@ -329,6 +329,9 @@ problem_codes! {
     /// The shell has ended.
     ShellEnded = "shell-ended", 409, "Shell ended",
         "Start another one.";
+    /// There is no such run.
+    RunNotFound = "run-not-found", 404, "Run not found",
+        "List the runs; an ended one is forgotten after a while.";
     /// The route speaks WebSocket only.
     UpgradeRequired = "upgrade-required", 426, "WebSocket required",
         "Connect with a WebSocket client, version 13.";
@@ -408,6 +411,9 @@ problem_codes! {
     /// Too many readers of the same output.
     LimitStreams = "limit-streams", 429, "Stream limit reached",
         "End streams that are not needed.";
+    /// Too many runs of the workspace go on.
+    LimitRuns = "limit-runs", 429, "Too many runs",
+        "Wait for runs to end, or stop some.";
     /// No room for what the API holds in memory for the VM: request bodies and output.
     LimitBuffers = "limit-buffers", 429, "Buffer limit reached",
         "Send less at once or fewer requests at a time, or raise the limit in `limit`.";
