@@ -210,7 +210,7 @@ mod tests {
     use crate::runner_client::Error;
     use async_trait::async_trait;
     use futures::stream::{BoxStream, StreamExt};
-    use vm_api::{Power, StorageState, WorkspaceChange, WorkspaceConfig};
+    use vm_api::{Power, Run, RunList, RunRequest, StorageState, WorkspaceChange, WorkspaceConfig};
 
     #[derive(Debug)]
     struct Silent;
@@ -222,6 +222,18 @@ mod tests {
         }
         async fn delete(&self, _: &str, _: u64) -> Result<(), Error> {
             Ok(())
+        }
+        async fn put_run(&self, _: &str, _: &str, _: &RunRequest) -> Result<Run, Error> {
+            Err(Error::NoCertificate)
+        }
+        async fn get_run(&self, _: &str, _: &str) -> Result<Run, Error> {
+            Err(Error::NoCertificate)
+        }
+        async fn list_runs(&self, _: &str) -> Result<RunList, Error> {
+            Err(Error::NoCertificate)
+        }
+        async fn stop_run(&self, _: &str, _: &str) -> Result<Run, Error> {
+            Err(Error::NoCertificate)
         }
         async fn watch(&self) -> Result<BoxStream<'static, Result<WorkspaceChange, Error>>, Error> {
             Ok(futures::stream::pending().boxed())

@@ -17,6 +17,7 @@ use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
+use serde::de::DeserializeOwned;
 use std::{
     collections::VecDeque,
     fmt, io,
@@ -26,7 +27,9 @@ use std::{
 };
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
-use vm_api::{Problem, WorkspaceChange, WorkspaceConfig, WorkspaceState, route, sse};
+use vm_api::{
+    Problem, Run, RunList, RunRequest, WorkspaceChange, WorkspaceConfig, WorkspaceState, route, sse,
+};
 
 use crate::{
     certificate::Leaf,
@@ -39,10 +42,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const PUT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a runner may take to stop a VM and remove its data.
 const DELETE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a runner may take to accept, show or stop a run. What the run does takes its own time.
+const RUN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a quiet connection is tried, and how long the answer may take.
 const PING: Duration = Duration::from_secs(5);
 /// The longest answer that is read.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
+/// The longest list of runs that is read: every run that a runner keeps, with a tail of output that JSON makes six times as long.
+const MAX_RUNS_BYTES: usize = 16 << 20;
 
 /// Where a runner is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +74,14 @@ pub trait RunnerConnection: fmt::Debug + Send + Sync {
     async fn put(&self, uid: &str, config: &WorkspaceConfig) -> Result<WorkspaceState, Error>;
     /// Makes the runner forget a workspace, with its VM and its data. Also succeeds if the runner never knew it.
     async fn delete(&self, uid: &str, epoch: u64) -> Result<(), Error>;
+    /// Begins a command in a workspace, unless the runner knows a run of this name. Tells what became of the run in either case.
+    async fn put_run(&self, uid: &str, name: &str, request: &RunRequest) -> Result<Run, Error>;
+    /// A run of a workspace.
+    async fn get_run(&self, uid: &str, name: &str) -> Result<Run, Error>;
+    /// The runs of a workspace that go on, and the last that ended.
+    async fn list_runs(&self, uid: &str) -> Result<RunList, Error>;
+    /// Asks a run to end. It does so in its own time.
+    async fn stop_run(&self, uid: &str, name: &str) -> Result<Run, Error>;
     /// The runner's workspaces and what changes about them. Its end is the end of the connection.
     async fn watch(&self) -> Result<BoxStream<'static, Result<WorkspaceChange, Error>>, Error>;
 }
@@ -236,6 +251,21 @@ impl HttpRunnerConnection {
             Err(_) => Error::Answer(format!("status {status} without a problem document")),
         })
     }
+
+    /// A request about runs, with a JSON answer.
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        most_bytes: usize,
+    ) -> Result<T, Error> {
+        let exchange = async {
+            let body = read_up_to(self.send(method, path, body).await?, most_bytes).await?;
+            serde_json::from_slice(&body).map_err(|error| Error::Answer(error.to_string()))
+        };
+        timeout(RUN_TIMEOUT, exchange).await.map_err(|_| Error::Timeout(RUN_TIMEOUT))?
+    }
 }
 
 #[async_trait]
@@ -256,6 +286,27 @@ impl RunnerConnection for HttpRunnerConnection {
         timeout(DELETE_TIMEOUT, exchange).await.map_err(|_| Error::Timeout(DELETE_TIMEOUT))?.map(|_| ())
     }
 
+    async fn put_run(&self, uid: &str, name: &str, request: &RunRequest) -> Result<Run, Error> {
+        let body = serde_json::to_vec(request).map_err(|error| Error::Answer(error.to_string()))?;
+        let path = route::Workspace::at_runner(uid).run(name, "");
+        self.ask(Method::PUT, &path, body.into(), MAX_ANSWER_BYTES).await
+    }
+
+    async fn get_run(&self, uid: &str, name: &str) -> Result<Run, Error> {
+        let path = route::Workspace::at_runner(uid).run(name, "");
+        self.ask(Method::GET, &path, Bytes::new(), MAX_ANSWER_BYTES).await
+    }
+
+    async fn list_runs(&self, uid: &str) -> Result<RunList, Error> {
+        let path = route::Workspace::at_runner(uid).runs();
+        self.ask(Method::GET, &path, Bytes::new(), MAX_RUNS_BYTES).await
+    }
+
+    async fn stop_run(&self, uid: &str, name: &str) -> Result<Run, Error> {
+        let path = route::Workspace::at_runner(uid).run(name, "stop");
+        self.ask(Method::POST, &path, Bytes::new(), MAX_ANSWER_BYTES).await
+    }
+
     async fn watch(&self) -> Result<BoxStream<'static, Result<WorkspaceChange, Error>>, Error> {
         let open = self.send(Method::GET, route::WATCH, Bytes::new());
         let response =
@@ -268,7 +319,11 @@ impl RunnerConnection for HttpRunnerConnection {
 }
 
 async fn read(response: http::Response<Incoming>) -> Result<Bytes, Error> {
-    let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await;
+    read_up_to(response, MAX_ANSWER_BYTES).await
+}
+
+async fn read_up_to(response: http::Response<Incoming>, most_bytes: usize) -> Result<Bytes, Error> {
+    let body = Limited::new(response.into_body(), most_bytes).collect().await;
     Ok(body.map_err(|error| Error::Answer(error.to_string()))?.to_bytes())
 }
 

@@ -1,10 +1,10 @@
-//! Reads the Secrets and ConfigMaps that a Workspace names: each once, and only those.
+//! Reads the Secrets and ConfigMaps that a Workspace, or an environment, names: each once, and only those.
 
 use super::Error;
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client};
-use lodge_crds::{MountSource, ObjectName, Workspace};
+use lodge_crds::{EnvVar, MountSource, ObjectName, Workspace};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -46,8 +46,19 @@ impl References {
 /// # Errors
 /// If the API server doesn't answer, or the operator may not read it. What doesn't exist is no error here.
 pub async fn dereference(workspace: &Workspace, client: &Client) -> Result<References, Error> {
-    let Names { secrets, config_maps } = names(workspace);
-    let namespace = workspace.metadata.namespace.as_deref().unwrap_or_default();
+    read(names(workspace), workspace.metadata.namespace.as_deref().unwrap_or_default(), client).await
+}
+
+/// Reads what these variables refer to.
+///
+/// # Errors
+/// As [`dereference`].
+pub async fn dereference_env(env: &[EnvVar], namespace: &str, client: &Client) -> Result<References, Error> {
+    read(Names::of_env(env), namespace, client).await
+}
+
+async fn read(names: Names, namespace: &str, client: &Client) -> Result<References, Error> {
+    let Names { secrets, config_maps } = names;
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let read = stream::iter(secrets).map(|name| {
         let api = api.clone();
@@ -69,18 +80,25 @@ pub async fn dereference(workspace: &Workspace, client: &Client) -> Result<Refer
     Ok(References { secrets, config_maps })
 }
 
-/// What a Workspace refers to, by name.
+/// What is referred to, by name.
 struct Names {
     secrets: BTreeSet<ObjectName>,
     config_maps: BTreeSet<ObjectName>,
 }
 
-fn names(workspace: &Workspace) -> Names {
-    let (mut secrets, mut config_maps) = (BTreeSet::new(), BTreeSet::new());
-    for source in workspace.spec.env.iter().filter_map(|variable| variable.value_from.as_ref()) {
-        secrets.extend(source.secret_key_ref.as_ref().map(|key| key.name.clone()));
-        config_maps.extend(source.config_map_key_ref.as_ref().map(|key| key.name.clone()));
+impl Names {
+    fn of_env(env: &[EnvVar]) -> Self {
+        let (mut secrets, mut config_maps) = (BTreeSet::new(), BTreeSet::new());
+        for source in env.iter().filter_map(|variable| variable.value_from.as_ref()) {
+            secrets.extend(source.secret_key_ref.as_ref().map(|key| key.name.clone()));
+            config_maps.extend(source.config_map_key_ref.as_ref().map(|key| key.name.clone()));
+        }
+        Self { secrets, config_maps }
     }
+}
+
+fn names(workspace: &Workspace) -> Names {
+    let Names { mut secrets, mut config_maps } = Names::of_env(&workspace.spec.env);
     for mount in &workspace.spec.mounts {
         match mount.source() {
             Some(MountSource::Secret(source)) => drop(secrets.insert(source.name.clone())),

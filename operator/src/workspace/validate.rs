@@ -3,7 +3,7 @@
 //! Everything is parsed and resolved here, once; what comes out can only be right, so [`super::build`] cannot fail. What
 //! this version can't do yet is refused by name rather than left out.
 
-mod environment;
+pub(crate) mod environment;
 mod mounts;
 
 use super::{Error, dereference::References};
@@ -65,7 +65,7 @@ pub fn validate(workspace: &Workspace, references: &References) -> Result<Valida
             Power::Asleep => PowerIntent::Asleep,
         },
         software: spec.software.iter().map(software).collect(),
-        env: environment::resolve(&spec.env, references)?,
+        env: environment::resolve("spec.env", &spec.env, references)?,
         user: UserConfig {
             name: spec.user.name.to_string(),
             uid: spec.user.uid,

@@ -13,7 +13,7 @@ use operator::{
 };
 use runner_server::RunnerServer;
 use std::time::{Duration, SystemTime};
-use vm_api::{ProblemCode, WorkspaceChange, WorkspaceConfig};
+use vm_api::{ExecRequest, ProblemCode, RunEnd, RunRequest, WorkspaceChange, WorkspaceConfig};
 
 struct Fixture {
     client: HttpRunnerClient,
@@ -53,6 +53,27 @@ async fn workspaces_are_put_watched_and_deleted_over_one_connection() {
     assert!(stale.problem().unwrap().is(ProblemCode::StaleEpoch), "{stale}");
     connection.delete("u-1", 3).await.unwrap();
     assert_eq!(changes.next().await.unwrap().unwrap(), WorkspaceChange::Deleted { uid: "u-1".to_owned() });
+}
+
+#[tokio::test]
+async fn a_run_is_begun_shown_and_stopped_by_its_name() {
+    let Fixture { client, server, address } = good().await;
+    let connection = client.connect(&address).await.unwrap();
+    let mut changes = connection.watch().await.unwrap();
+    assert_eq!(changes.next().await.unwrap().unwrap(), WorkspaceChange::Synced);
+    let request = RunRequest { epoch: 1, exec: ExecRequest::command("make nightly") };
+    let run = connection.put_run("u-1", "cron-1", &request).await.unwrap();
+    assert_eq!(run.end, None);
+    let again = connection.put_run("u-1", "cron-1", &RunRequest::default()).await.unwrap();
+    assert_eq!(again, run, "a name that is known begins nothing");
+    assert_eq!(server.runner.runs.lock().unwrap()["cron-1"].1, request);
+    let told = WorkspaceChange::Run { uid: "u-1".to_owned(), run: Box::new(run.clone()) };
+    assert_eq!(changes.next().await.unwrap().unwrap(), told);
+    assert_eq!(connection.get_run("u-1", "cron-1").await.unwrap(), run);
+    assert_eq!(connection.list_runs("u-1").await.unwrap().items, [run]);
+    assert_eq!(connection.stop_run("u-1", "cron-1").await.unwrap().end, Some(RunEnd::Stopped));
+    let unknown = connection.get_run("u-1", "cron-2").await.unwrap_err();
+    assert!(unknown.problem().unwrap().is(ProblemCode::RunNotFound), "{unknown}");
 }
 
 #[tokio::test]

@@ -12,7 +12,8 @@ use std::{
     time::Duration,
 };
 use vm_api::{
-    Power, Problem, ProblemCode, SleepReason, StorageState, WorkspaceChange, WorkspaceConfig, WorkspaceState,
+    Power, Problem, ProblemCode, Run, RunEnd, RunList, RunRequest, SleepReason, StorageState,
+    WorkspaceChange, WorkspaceConfig, WorkspaceState,
 };
 
 /// A runner in memory.
@@ -28,6 +29,16 @@ struct State {
     puts: usize,
     deletes: Vec<(String, u64)>,
     is_hung: bool,
+    /// The time of day, as it writes it.
+    time: String,
+    /// Runs by UID of the workspace and name.
+    runs: BTreeMap<(String, String), Run>,
+    /// The runs that began, in order.
+    begun: Vec<(String, RunRequest)>,
+    /// The runs that were asked to stop, in order.
+    stopped: Vec<String>,
+    /// Answers about runs get lost from now on, after they had their effect.
+    loses_answers: bool,
     watchers: Vec<UnboundedSender<Told>>,
 }
 
@@ -57,6 +68,57 @@ impl InMemoryRunner {
         self.0.lock().unwrap().is_hung = is_hung;
     }
 
+    /// Sets its clock.
+    pub(crate) fn set_time(&self, time: String) {
+        self.0.lock().unwrap().time = time;
+    }
+
+    /// The names of the runs that began, in order.
+    pub(crate) fn begun(&self) -> Vec<String> {
+        self.0.lock().unwrap().begun.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What the last run that began was asked for.
+    pub(crate) fn last_request(&self) -> RunRequest {
+        self.0.lock().unwrap().begun.last().unwrap().1.clone()
+    }
+
+    /// The names of the runs that were asked to stop, in order.
+    pub(crate) fn stopped(&self) -> Vec<String> {
+        self.0.lock().unwrap().stopped.clone()
+    }
+
+    /// Makes its answers about runs get lost after they had their effect, or arrive again.
+    pub(crate) fn lose_answers(&self, loses_answers: bool) {
+        self.0.lock().unwrap().loses_answers = loses_answers;
+    }
+
+    /// A run ends at this instant, and everybody who watches is told.
+    pub(crate) fn finish(&self, name: &str, at: &str, end: RunEnd, exit_code: Option<u8>, tail: &str) {
+        let (uid, run) = {
+            let mut inner = self.0.lock().unwrap();
+            let ((uid, _), run) = inner.runs.iter_mut().find(|((_, known), _)| known == name).unwrap();
+            run.finished_at = Some(at.to_owned());
+            (run.end, run.exit_code) = (Some(end), exit_code);
+            run.output_tail = tail.to_owned();
+            (uid.clone(), run.clone())
+        };
+        self.tell(WorkspaceChange::Run { uid, run: Box::new(run) });
+    }
+
+    /// Loses its volume: runs are forgotten.
+    pub(crate) fn forget_runs(&self) {
+        self.0.lock().unwrap().runs.clear();
+    }
+
+    /// The answer to a request about runs, or what becomes of it on its way.
+    fn answer_run<T>(&self, answer: T) -> Result<T, Error> {
+        if self.0.lock().unwrap().loses_answers {
+            return Err(Error::Timeout(Duration::from_secs(10)));
+        }
+        Ok(answer)
+    }
+
     /// Tells everybody who watches.
     pub(crate) fn tell(&self, change: WorkspaceChange) {
         for watcher in &self.0.lock().unwrap().watchers {
@@ -64,10 +126,14 @@ impl InMemoryRunner {
         }
     }
 
-    /// Forgets everything, and ends its streams.
+    /// Forgets everything but its runs, and ends its streams. Runs that went on are lost.
     pub(crate) fn restart(&self) {
         let mut inner = self.0.lock().unwrap();
         inner.workspaces.clear();
+        for run in inner.runs.values_mut().filter(|run| !run.is_finished()) {
+            run.finished_at = Some(run.started_at.clone());
+            run.end = Some(RunEnd::Lost);
+        }
         for watcher in inner.watchers.drain(..) {
             let _ = watcher.unbounded_send(None);
         }
@@ -76,6 +142,10 @@ impl InMemoryRunner {
     fn check(&self) -> Result<(), Error> {
         if self.0.lock().unwrap().is_hung { Err(Error::Timeout(Duration::from_secs(10))) } else { Ok(()) }
     }
+}
+
+fn refusal(code: ProblemCode, detail: &str) -> Error {
+    Error::Refused(Box::new(Problem::new(code, detail)))
 }
 
 /// What a runner says about a workspace that was never used.
@@ -120,6 +190,56 @@ impl RunnerConnection for InMemoryRunner {
         inner.workspaces.remove(uid);
         inner.deletes.push((uid.to_owned(), epoch));
         Ok(())
+    }
+
+    async fn put_run(&self, uid: &str, name: &str, request: &RunRequest) -> Result<Run, Error> {
+        self.check()?;
+        let run = {
+            let mut inner = self.0.lock().unwrap();
+            let Some(config) = inner.workspaces.get(uid) else {
+                return Err(refusal(ProblemCode::WorkspaceNotFound, "this runner has no such workspace"));
+            };
+            if request.epoch < config.epoch {
+                return Err(refusal(ProblemCode::StaleEpoch, "a later epoch owns this workspace"));
+            }
+            let key = (uid.to_owned(), name.to_owned());
+            if !inner.runs.contains_key(&key) {
+                let is_asleep = config.power == vm_api::PowerIntent::Asleep;
+                let started_at = inner.time.clone();
+                let mut run = Run { name: name.to_owned(), started_at, ..Run::default() };
+                if is_asleep {
+                    run.finished_at = Some(run.started_at.clone());
+                    run.end = Some(RunEnd::NotStarted);
+                    run.output_tail = "spec.power is Asleep".to_owned();
+                }
+                inner.runs.insert(key.clone(), run);
+                inner.begun.push((name.to_owned(), request.clone()));
+            }
+            inner.runs[&key].clone()
+        };
+        self.answer_run(run)
+    }
+
+    async fn get_run(&self, uid: &str, name: &str) -> Result<Run, Error> {
+        self.check()?;
+        let run = self.0.lock().unwrap().runs.get(&(uid.to_owned(), name.to_owned())).cloned();
+        match run {
+            Some(run) => self.answer_run(run),
+            None => Err(refusal(ProblemCode::RunNotFound, "there is no such run")),
+        }
+    }
+
+    async fn list_runs(&self, uid: &str) -> Result<RunList, Error> {
+        self.check()?;
+        let inner = self.0.lock().unwrap();
+        let items = inner.runs.iter().filter(|((of, _), _)| of == uid).map(|(_, run)| run.clone());
+        Ok(RunList { items: items.collect() })
+    }
+
+    async fn stop_run(&self, uid: &str, name: &str) -> Result<Run, Error> {
+        self.check()?;
+        self.0.lock().unwrap().stopped.push(name.to_owned());
+        self.get_run(uid, name).await
     }
 
     async fn watch(&self) -> Result<BoxStream<'static, Result<WorkspaceChange, Error>>, Error> {

@@ -6,7 +6,7 @@ use axum::{
     extract::{Path, Query, State},
     http::StatusCode,
     response::{IntoResponse, Response},
-    routing::{get, put},
+    routing::{get, post, put},
 };
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
@@ -30,8 +30,8 @@ use std::{
 use tokio::{net::TcpListener, sync::broadcast};
 use tokio_rustls::TlsAcceptor;
 use vm_api::{
-    Power, Problem, ProblemCode, SleepReason, StorageState, WorkspaceChange, WorkspaceConfig, WorkspaceState,
-    sse,
+    Power, Problem, ProblemCode, Run, RunEnd, RunList, RunRequest, SleepReason, StorageState,
+    WorkspaceChange, WorkspaceConfig, WorkspaceState, sse,
 };
 
 /// A runner that answers until it is dropped.
@@ -45,6 +45,7 @@ pub(crate) struct RunnerServer {
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) workspaces: Arc<Mutex<BTreeMap<String, WorkspaceConfig>>>,
+    pub(crate) runs: Arc<Mutex<BTreeMap<String, (Run, RunRequest)>>>,
     changes: broadcast::Sender<WorkspaceChange>,
 }
 
@@ -53,9 +54,13 @@ impl RunnerServer {
     pub(crate) async fn start(address: &str, leaf: &Leaf) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let runner = Shared { workspaces: Arc::default(), changes: broadcast::Sender::new(64) };
+        let runner =
+            Shared { workspaces: Arc::default(), runs: Arc::default(), changes: broadcast::Sender::new(64) };
         let router = Router::new()
             .route("/v1/workspaces/{uid}", put(put_workspace).delete(delete_workspace))
+            .route("/v1/workspaces/{uid}/runs", get(list_runs))
+            .route("/v1/workspaces/{uid}/runs/{name}", put(put_run).get(get_run))
+            .route("/v1/workspaces/{uid}/runs/{name}/stop", post(stop_run))
             .route("/v1/watch", get(watch))
             .with_state(runner.clone());
         let acceptor = TlsAcceptor::from(Arc::new(server_config(leaf)));
@@ -139,6 +144,42 @@ async fn delete_workspace(
     workspaces.remove(&uid);
     let _ = runner.changes.send(WorkspaceChange::Deleted { uid });
     StatusCode::NO_CONTENT.into_response()
+}
+
+async fn put_run(
+    State(runner): State<Shared>,
+    Path((uid, name)): Path<(String, String)>,
+    Json(request): Json<RunRequest>,
+) -> Response {
+    let mut runs = runner.runs.lock().unwrap();
+    let is_new = !runs.contains_key(&name);
+    let started_at = "2026-11-22T19:00:00Z".to_owned();
+    let begun = || (Run { name: name.clone(), started_at, ..Run::default() }, request);
+    let (run, _) = runs.entry(name.clone()).or_insert_with(begun);
+    let _ = runner.changes.send(WorkspaceChange::Run { uid, run: Box::new(run.clone()) });
+    (if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json(run.clone())).into_response()
+}
+
+async fn get_run(State(runner): State<Shared>, Path((_, name)): Path<(String, String)>) -> Response {
+    match runner.runs.lock().unwrap().get(&name) {
+        Some((run, _)) => Json(run.clone()).into_response(),
+        None => refuse(Problem::new(ProblemCode::RunNotFound, "there is no such run")),
+    }
+}
+
+async fn list_runs(State(runner): State<Shared>) -> Response {
+    let items = runner.runs.lock().unwrap().values().map(|(run, _)| run.clone()).collect();
+    Json(RunList { items }).into_response()
+}
+
+async fn stop_run(State(runner): State<Shared>, Path((uid, name)): Path<(String, String)>) -> Response {
+    let mut runs = runner.runs.lock().unwrap();
+    let Some((run, _)) = runs.get_mut(&name) else {
+        return refuse(Problem::new(ProblemCode::RunNotFound, "there is no such run"));
+    };
+    run.end = Some(RunEnd::Stopped);
+    let _ = runner.changes.send(WorkspaceChange::Run { uid, run: Box::new(run.clone()) });
+    Json(run.clone()).into_response()
 }
 
 async fn watch(State(runner): State<Shared>) -> Response {

@@ -15,5 +15,6 @@ mod status;
 mod api_server;
 #[path = "../support/fixture.rs"]
 mod fixture;
+#[allow(dead_code, reason = "what it can do about runs is for the tests of CronJobs")]
 #[path = "../support/in_memory_runner.rs"]
 mod in_memory_runner;

@@ -8,11 +8,16 @@ use super::super::{
 use lodge_crds::{EnvVar, KeyRef, ObjectName};
 use std::collections::BTreeMap;
 
-pub(super) fn resolve(env: &[EnvVar], references: &References) -> Result<Vec<vm_api::EnvVar>, Error> {
+/// Resolves an environment that stands at `field` of a spec.
+pub(crate) fn resolve(
+    field: &str,
+    env: &[EnvVar],
+    references: &References,
+) -> Result<Vec<vm_api::EnvVar>, Error> {
     let mut resolved = Vec::with_capacity(env.len());
     for (index, variable) in env.iter().enumerate() {
         let EnvVar { name, value, value_from } = variable;
-        let path = format!("spec.env[{index}]");
+        let path = format!("{field}[{index}]");
         let source = value_from.as_ref();
         let secret = source.and_then(|source| source.secret_key_ref.as_ref());
         let config_map = source.and_then(|source| source.config_map_key_ref.as_ref());
