@@ -39,7 +39,7 @@ use crate::{
 
 text! {
     /// When something happens: five fields as in crontab, six with seconds in front, or a macro such as `@daily`. Whether
-    /// the numbers make sense is seen by who computes the times.
+    /// the numbers make sense is seen by who computes the times (`operator`'s `cron_job::schedule`).
     Schedule: "schedule", max 128,
     rule "self.matches('^@(yearly|annually|monthly|weekly|daily|midnight|hourly|every [0-9hms]+)$') || \
           self.matches('^[-0-9A-Za-z*/,?#]+( +[-0-9A-Za-z*/,?#]+){4,5}$')",
@@ -104,8 +104,8 @@ pub struct CronJobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = duration_between("1s", "8760h"))]
     pub starting_deadline: Option<Duration>,
-    /// Which missed runs are made up for. None: none. Last: the last one. All: each of them, but never more than 100. Default:
-    /// Last.
+    /// Which missed runs are made up for. None: none, a run that is a minute late is missed. Last: the last one. All: each of
+    /// them, but never more than 100. Default: Last.
     #[serde(default)]
     pub catch_up: CatchUp,
     /// By how much a run may begin later, so that not everything begins at once. It is the same for every run of this
@@ -113,10 +113,11 @@ pub struct CronJobSpec {
     #[serde(default = "default_jitter")]
     #[schemars(transform = duration_between("0s", "1h"))]
     pub jitter: Duration,
-    /// Whether no runs begin; those that go on are left alone. Default: false.
+    /// Whether no runs begin; those that go on are left alone. Runs that are missed meanwhile are made up for afterwards, as
+    /// catchUp says. Default: false.
     #[serde(default)]
     pub suspend: bool,
-    /// How many finished runs are kept.
+    /// How many finished runs are kept in the status.
     #[serde(default)]
     pub history: History,
 }
@@ -287,7 +288,7 @@ pub struct History {
     /// Runs that succeeded. From 0 to 40. Default: 3.
     #[schemars(transform = range(0, 40))]
     pub succeeded: u32,
-    /// Runs that failed. From 0 to 40. Default: 3.
+    /// Runs that failed in any way, and as many that were skipped. From 0 to 40. Default: 3.
     #[schemars(transform = range(0, 40))]
     pub failed: u32,
 }
@@ -326,6 +327,12 @@ pub struct CronJobStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(transform = list_map("name", 200))]
     pub runs: Vec<RunStatus>,
+    /// The schedule that is followed, and how far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub followed: Option<FollowedSchedule>,
+    /// The last run that was asked for with the annotation lodge.dev/run-now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_run_now: Option<RunNow>,
     /// How many runs were missed and not made up for.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(transform = at_least(0))]
@@ -336,6 +343,33 @@ pub struct CronJobStatus {
     pub conditions: Vec<Condition>,
 }
 
+/// A schedule, and how far it has been followed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FollowedSchedule {
+    /// The spec's schedule. A spec that says something else begins anew: nothing is made up for.
+    #[schemars(transform = max_length(128))]
+    pub schedule: String,
+    /// The spec's time zone.
+    #[schemars(transform = max_length(64))]
+    pub time_zone: String,
+    /// Every instant of the schedule up to this one has had its run, was skipped, or was counted as missed.
+    #[schemars(with = "TimeSchema")]
+    pub until: Time,
+}
+
+/// A run that was asked for with the annotation lodge.dev/run-now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunNow {
+    /// The value of the annotation. The same value never runs twice.
+    #[schemars(transform = max_length(128))]
+    pub value: String,
+    /// The name of the run, as in status.runs.
+    #[schemars(transform = max_length(63))]
+    pub name: String,
+}
+
 /// One firing of a CronJob.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -343,9 +377,13 @@ pub struct RunStatus {
     /// Name of the run, a function of the CronJob's UID and the scheduled instant, so that it can't happen twice.
     #[schemars(transform = max_length(63))]
     pub name: String,
-    /// The scheduled instant.
+    /// The scheduled instant, or the one at which somebody asked for it.
     #[schemars(with = "TimeSchema")]
     pub scheduled_for: Time,
+    /// The UID of the Workspace that it runs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = max_length(63))]
+    pub workspace_uid: Option<String>,
     /// When it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<TimeSchema>")]
