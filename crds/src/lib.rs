@@ -22,6 +22,7 @@ mod mount;
 mod network;
 mod permission;
 mod quantity;
+mod reference;
 mod sandbox;
 mod schema;
 mod session;
@@ -42,6 +43,7 @@ pub use name::{
 pub use network::*;
 pub use permission::*;
 pub use quantity::Quantity;
+pub use reference::to_reference;
 pub use sandbox::*;
 pub use schema::definitions;
 pub use session::*;

@@ -75,19 +75,91 @@ imagePullSecrets:
 - name: {{ . }}
 {{- end }}
 {{- end }}
-{{- with .values.priorityClassName }}
+{{- $class := .values.priorityClassName | default (.root.Values.priorityClass.create | ternary .root.Values.priorityClass.name "") }}
+{{- with $class }}
 priorityClassName: {{ . }}
 {{- end }}
 {{- with .values.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with .values.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- with .values.tolerations }}
 tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with .values.topologySpreadConstraints }}
+topologySpreadConstraints: {{- toYaml . | nindent 2 }}
+{{- else }}
+{{- $scope := . }}
 topologySpreadConstraints:
+{{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
 - maxSkew: 1
-  topologyKey: kubernetes.io/hostname
+  topologyKey: {{ . }}
   whenUnsatisfiable: ScheduleAnyway
+  # Of this revision only: pods of the last one must not count while a new one is rolled out.
+  matchLabelKeys: [pod-template-hash]
   labelSelector:
+    matchLabels: {{- include "lodge.selector" $scope | nindent 6 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Labels and annotations of the component's pods; .values are the component's. */}}
+{{- define "lodge.podMetadata" -}}
+labels:
+  {{- include "lodge.labels" . | nindent 2 }}
+  {{- with .values.podLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+annotations:
+  kubectl.kubernetes.io/default-container: {{ .component }}
+  {{- with .values.podAnnotations }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+
+{{/* The PodDisruptionBudget of the component; .values are the component's. */}}
+{{- define "lodge.podDisruptionBudget" -}}
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: lodge-{{ .component }}
+  namespace: {{ .root.Release.Namespace }}
+  labels: {{- include "lodge.labels" . | nindent 4 }}
+spec:
+  maxUnavailable: {{ .values.podDisruptionBudget.maxUnavailable }}
+  # A pod that isn't ready protects nobody, and must not hold up a drain.
+  unhealthyPodEvictionPolicy: AlwaysAllow
+  selector:
     matchLabels: {{- include "lodge.selector" . | nindent 6 }}
+{{- end }}
+
+{{/* Host names in .names, as a JSON list; if there are none, that of gateway.address; if there is none either, .value is to blame. */}}
+{{- define "lodge.hosts" -}}
+{{- if .names -}}
+{{- toJson .names -}}
+{{- else -}}
+{{- $address := required (printf "set %s or gateway.address" .value) .root.Values.gateway.address -}}
+{{- $host := (urlParse $address).hostname -}}
+{{- list $host | toJson -}}
+{{- end -}}
+{{- end }}
+
+{{/* The Secret with the certificate that clients are shown; empty for the operator's own. */}}
+{{- define "lodge.servingSecret" -}}
+{{- with .Values.gateway.certificate -}}
+{{- if .secretName }}{{ .secretName }}{{ else if .create }}lodge-gateway-serving{{ end -}}
+{{- end -}}
+{{- end }}
+
+{{/* The first of .versions that the cluster serves of .kind in .group; the very first if it serves none, or isn't asked. */}}
+{{- define "lodge.apiVersion" -}}
+{{- $served := list -}}
+{{- range .versions -}}
+{{- if $.root.Capabilities.APIVersions.Has (printf "%s/%s/%s" $.group . $.kind) -}}
+{{- $served = append $served . -}}
+{{- end -}}
+{{- end -}}
+{{- printf "%s/%s" .group (concat $served .versions | first) -}}
 {{- end }}
