@@ -257,8 +257,8 @@ async fn drain<K>(stream: impl Stream<Item = Result<K, watcher::Error>>) {
 async fn run_workspaces(context: Arc<Context>, writer: Writer<WatchedWorkspace>, stop: CancellationToken) {
     let api: Api<WatchedWorkspace> = Api::all(context.client.clone());
     let (seen, passed) = (Arc::clone(&context), Arc::clone(&context));
-    let events = store::watch(api, watcher::Config::default(), writer)
-        .inspect_ok(move |event| notice_deletion(event, &seen));
+    let events =
+        store::watch(api, watcher::Config::default(), writer).inspect_ok(move |event| notice(event, &seen));
     let watched = store::settled(events, context.stores.workspaces.clone())
         .predicate_filter(workspace::trigger_version, PredicateConfig::default())
         .inspect_ok(move |watched| passed.namespaces_due.extend(workspace::namespace_of(watched)))
@@ -281,20 +281,25 @@ async fn run_workspaces(context: Arc<Context>, writer: Writer<WatchedWorkspace>,
     .await;
 }
 
-/// Deletions go past the controller, which finds nothing left to reconcile.
-fn notice_deletion(event: &watcher::Event<WatchedWorkspace>, context: &Context) {
+/// What goes past the controller: deletions, after which nothing is left to reconcile, and where each Workspace is.
+fn notice(event: &watcher::Event<WatchedWorkspace>, context: &Context) {
     match event {
         watcher::Event::Delete(watched) => workspace::forget(watched, context),
+        watcher::Event::Apply(watched) => workspace::notice(watched, context),
         // A list replaces what was known: what was deleted in the meantime is simply not there.
         watcher::Event::InitDone => {
             let all = context.stores.workspaces.state();
-            context.ledger.retain(&all.iter().filter_map(|watched| watched.meta().uid.clone()).collect());
+            let uids = all.iter().filter_map(|watched| watched.meta().uid.clone()).collect();
+            context.ledger.retain(&uids);
+            context.occupancy.retain(&uids);
+            // Before anything is reconciled: who is where decides where others go.
+            all.iter().for_each(|watched| workspace::notice(watched, context));
             let namespaces = context.stores.namespaces.state();
             context
                 .namespaces_due
                 .extend(namespaces.iter().map(|namespace| ObjectRef::from_obj(&**namespace)));
         }
-        watcher::Event::Apply(_) | watcher::Event::Init | watcher::Event::InitApply(_) => {}
+        watcher::Event::Init | watcher::Event::InitApply(_) => {}
     }
 }
 

@@ -31,6 +31,10 @@ pub struct Args {
     /// When the kubelet pulls the vm-runner's image.
     #[arg(long, value_enum, default_value_t = PullPolicy::IfNotPresent)]
     pub runner_image_pull_policy: PullPolicy,
+    /// Name of a Secret with which the vm-runner's image is pulled; may be given several times. It has to exist in every
+    /// namespace with Workspaces: the operator never copies a Secret.
+    #[arg(long)]
+    pub runner_image_pull_secret: Vec<String>,
     /// Processor time requested for a shared runner pod.
     #[arg(long, default_value = "100m")]
     pub runner_cpu_request: Quantity,
@@ -58,7 +62,22 @@ pub struct Args {
     /// Runtime class of shared runner pods.
     #[arg(long)]
     pub runner_runtime_class: Option<String>,
-    /// How long a namespace keeps its runner after its last Workspace is gone. `0s` removes it at once.
+    /// Most Workspaces of one shared runner. What is bounded by it: how many of them the loss of one pod stops, how long its
+    /// successor takes to be told all of them, and how much memory they want when all of them are awake.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    pub runner_max_workspaces: u32,
+    /// How many times the size of its volume the Workspaces of one shared runner may ask for, all together. `spec.storage.size`
+    /// is a limit and nothing is set aside for it; 1 makes sure that no volume gets full before a limit is hit.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    pub runner_storage_overcommit: u32,
+    /// Most shared runners of a namespace. A new one is made when all are full; beyond this number Workspaces wait, with the
+    /// reason RunnersFull.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub runner_max_replicas: u32,
+    /// Most namespaces whose runners are replaced at the same time when the image or the form of the pods changes.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub runner_max_rolling: u32,
+    /// How long a namespace keeps its runner after its last Workspace is gone, and a runner that is needed no more. `0s` removes it at once.
     #[arg(long, default_value = "60s")]
     pub runner_linger: TextDuration,
     /// How long a runner may be away before its Workspaces stop being Ready; covers a restart of its pod.
@@ -167,6 +186,8 @@ pub struct RunnerConfig {
     pub image: String,
     /// When it is pulled.
     pub pull_policy: PullPolicy,
+    /// Names of the Secrets it is pulled with.
+    pub pull_secrets: Vec<String>,
     /// Requested processor time.
     pub cpu_request: Quantity,
     /// Requested memory.
@@ -185,6 +206,21 @@ pub struct RunnerConfig {
     pub tolerations: Vec<Toleration>,
     /// Runtime class.
     pub runtime_class: Option<String>,
+    /// How much runs on them.
+    pub packing: Packing,
+}
+
+/// How Workspaces are packed onto shared runners.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packing {
+    /// Most Workspaces of a runner.
+    pub max_workspaces: u32,
+    /// How many times the size of its volume they may ask for.
+    pub storage_overcommit: u32,
+    /// Most runners of a namespace.
+    pub max_replicas: u32,
+    /// Most sets of runners that are replaced at the same time.
+    pub max_rolling: u32,
 }
 
 /// What clients are told about the gateway, and what its certificate is valid for.
@@ -230,6 +266,7 @@ impl From<Args> for Config {
             lease_duration,
             runner_image,
             runner_image_pull_policy,
+            runner_image_pull_secret,
             runner_cpu_request,
             runner_memory_request,
             runner_cpu_limit,
@@ -239,6 +276,10 @@ impl From<Args> for Config {
             runner_node_selector,
             runner_tolerations,
             runner_runtime_class,
+            runner_max_workspaces,
+            runner_storage_overcommit,
+            runner_max_replicas,
+            runner_max_rolling,
             runner_linger,
             runner_grace,
             gateway_address,
@@ -259,6 +300,7 @@ impl From<Args> for Config {
             runner: RunnerConfig {
                 image: runner_image,
                 pull_policy: runner_image_pull_policy,
+                pull_secrets: runner_image_pull_secret.into_iter().filter(|name| !name.is_empty()).collect(),
                 cpu_request: runner_cpu_request,
                 memory_request: runner_memory_request,
                 cpu_limit: runner_cpu_limit,
@@ -268,6 +310,12 @@ impl From<Args> for Config {
                 node_selector: runner_node_selector.into_iter().collect(),
                 tolerations: runner_tolerations.0,
                 runtime_class: runner_runtime_class.filter(|class| !class.is_empty()),
+                packing: Packing {
+                    max_workspaces: runner_max_workspaces,
+                    storage_overcommit: runner_storage_overcommit,
+                    max_replicas: runner_max_replicas,
+                    max_rolling: runner_max_rolling,
+                },
             },
             gateway: GatewayConfig {
                 address: gateway_address

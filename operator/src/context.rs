@@ -9,7 +9,7 @@ use crate::{
     ledger::Ledger,
     metrics::Metrics,
     roster::Roster,
-    runner::outlook::Outlook,
+    runner::{occupancy::Occupancy, outlook::Outlook},
     store::{Stores, WatchedNamespace, WatchedWorkspace},
     trigger::Triggers,
 };
@@ -33,6 +33,8 @@ pub struct Context {
     pub roster: Roster,
     /// What was written last.
     pub ledger: Ledger,
+    /// Which workspaces are on which runner.
+    pub occupancy: Occupancy,
     /// What stands in the way of runners.
     pub outlook: Outlook,
     /// Workspaces to look at again.
@@ -73,6 +75,7 @@ impl Context {
             stores,
             roster: Roster::default(),
             ledger: Ledger::default(),
+            occupancy: Occupancy::default(),
             outlook: Outlook::default(),
             workspaces_due: Triggers::default(),
             namespaces_due: Triggers::default(),

@@ -15,8 +15,13 @@ use crate::{
     runner_client::{Error, RunnerAddress, RunnerClient, RunnerConnection},
     spawn::{Task, spawn},
     store::WatchedWorkspace,
+    workspace::place,
 };
-use futures::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures::{
+    FutureExt, Stream, StreamExt,
+    future::BoxFuture,
+    stream::{BoxStream, FuturesUnordered},
+};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Resource, ResourceExt,
@@ -25,12 +30,12 @@ use kube::{
 };
 use lodge_crds::Workspace;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use vm_api::{WorkspaceChange, WorkspaceState};
 
 /// How long to wait before dialing again: a restart shall be noticed at once, a lost node must not keep us busy.
@@ -40,8 +45,12 @@ const PAUSES: [(u32, Duration); 3] =
 const GOOD: Duration = Duration::from_secs(2);
 /// How often absences are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
-/// At most so many workspaces that nobody knows are looked into at once; the others when they are told of again.
+/// At most so many workspaces that nobody knows are looked into at once.
 const MAX_STRAYS: usize = 16;
+/// At most so much is taken in before a runner has told all that it knows; more than a runner ever has.
+const MAX_TOLD: usize = 1 << 18;
+/// How long that may take.
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A pod that is followed. It is followed anew when anything of this changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,7 +154,10 @@ fn miss(runner: &RunnerId, context: &Context) {
 fn ask_for_workspaces(runner: &RunnerId, context: &Context) -> usize {
     let bound = context.stores.workspaces.state_filter(|watched| {
         watched.meta().namespace.as_deref() == Some(runner.namespace.as_str())
-            && watched.0.as_ref().is_ok_and(|workspace| RunnerId::of(workspace) == *runner)
+            && watched.0.as_ref().is_ok_and(|workspace| {
+                // One that isn't expected anywhere may have been there.
+                place::expected(workspace, context).is_none_or(|expected| expected == *runner)
+            })
     });
     context.workspaces_due.extend(bound.iter().map(|watched| ObjectRef::from_obj(&**watched)));
     bound.len()
@@ -179,36 +191,49 @@ impl Follower {
     async fn follow(&self) -> Result<(), Error> {
         let connection = self.client.connect(&self.address).await?;
         let mut changes = connection.watch().await?;
-        self.context.roster.connected(&self.runner, Arc::clone(&connection));
+        let told = timeout(LISTEN_TIMEOUT, listen(&mut changes));
+        let (states, others) = told.await.map_err(|_| Error::Timeout(LISTEN_TIMEOUT))??;
+        // Until they are listed, every workspace would look like one that doesn't exist.
+        if self.context.stores.workspaces.wait_until_ready().await.is_err() {
+            return Ok(());
+        }
+        let mut unknown: VecDeque<_> = states.iter().filter(|state| !self.is_known(state)).cloned().collect();
+        self.context.roster.connected(&self.runner, Arc::clone(&connection), states);
         tracing::info!(runner = %self.runner, "connected to a runner");
         ask_for_workspaces(&self.runner, &self.context);
+        unknown.extend(others.into_iter().filter_map(|change| self.take_in(change)));
         let mut strays: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
         loop {
+            while strays.len() < MAX_STRAYS
+                && let Some(stray) = unknown.pop_front()
+            {
+                strays.push(self.remove_stray(stray, Arc::clone(&connection)).boxed());
+            }
             tokio::select! {
                 change = changes.next() => match change {
                     None => return Ok(()),
-                    Some(change) => {
-                        if let Some(stray) = self.take_in(change?)
-                            && strays.len() < MAX_STRAYS
-                        {
-                            strays.push(self.remove_stray(stray, Arc::clone(&connection)).boxed());
-                        }
-                    }
+                    // One that there is no room for is told of again when the runner is connected next.
+                    Some(change) => unknown.extend(self.take_in(change?).filter(|_| unknown.len() < MAX_TOLD)),
                 },
                 Some(()) = strays.next(), if !strays.is_empty() => {}
             }
         }
     }
 
+    /// Whether the cluster has this workspace, as far as the watch shows.
+    fn is_known(&self, state: &WorkspaceState) -> bool {
+        let known = self.context.stores.workspaces.get(&workspace_ref(state));
+        known.is_some_and(|known| known.meta().uid.as_deref() == Some(state.uid.as_str()))
+    }
+
     /// Takes in a change. Returns a workspace that nobody knows.
     fn take_in(&self, change: WorkspaceChange) -> Option<WorkspaceState> {
         match change {
             WorkspaceChange::State { state } => {
-                let object = workspace_ref(&state);
-                let known = self.context.stores.workspaces.get(&object);
-                if known.is_none_or(|known| known.meta().uid.as_deref() != Some(state.uid.as_str())) {
+                if !self.is_known(&state) {
                     return Some(*state);
                 }
+                let object = workspace_ref(&state);
                 if self.context.roster.observe(&self.runner, *state) {
                     self.context.workspaces_due.push(object);
                 }
@@ -238,6 +263,7 @@ impl Follower {
             Ok(Some(found)) if found.metadata.uid.as_deref() == Some(state.uid.as_str()) => {}
             Ok(_) => match connection.delete(&state.uid, state.epoch).await {
                 Ok(()) => {
+                    self.context.roster.drop_workspace(&self.runner, &state.uid);
                     tracing::warn!(runner = %self.runner, uid = state.uid, name = state.name, "removed a workspace from a runner that doesn't exist any more")
                 }
                 Err(error) => {
@@ -247,6 +273,24 @@ impl Follower {
             Err(error) => tracing::warn!(%error, "could not ask whether a workspace exists"),
         }
     }
+}
+
+/// What a runner tells at first: the states of all of its workspaces, and what else.
+async fn listen(
+    changes: &mut BoxStream<'static, Result<WorkspaceChange, Error>>,
+) -> Result<(Vec<WorkspaceState>, Vec<WorkspaceChange>), Error> {
+    let (mut states, mut others) = (Vec::new(), Vec::new());
+    while let Some(change) = changes.next().await {
+        match change? {
+            WorkspaceChange::State { state } => states.push(*state),
+            WorkspaceChange::Synced => return Ok((states, others)),
+            other @ (WorkspaceChange::Run { .. } | WorkspaceChange::Deleted { .. }) => others.push(other),
+        }
+        if states.len() + others.len() > MAX_TOLD {
+            return Err(Error::Answer(format!("more than {MAX_TOLD} workspaces and runs")));
+        }
+    }
+    Err(Error::Answer("the stream ended before all workspaces were told".to_owned()))
 }
 
 fn pause(failures: u32) -> Duration {

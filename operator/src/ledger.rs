@@ -6,7 +6,7 @@
 //!
 //! Lock order: the ledger's lock is a leaf.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::ResourceExt;
 use lodge_crds::Workspace;
 use std::{
@@ -25,6 +25,14 @@ struct Entry {
     written: Option<Arc<Workspace>>,
     power: PowerTimes,
     failures: u32,
+    /// The epoch that the runner refused last, and how far above it the next one shall be.
+    refused: Option<(u64, u64)>,
+    /// Whether the runner has nothing of what it had, which no status tells yet.
+    has_lost_files: bool,
+    /// Since when this operator has seen its VM asleep.
+    asleep_since: Option<Time>,
+    /// Since when something else has been true about when it last woke.
+    trace: Option<Instant>,
 }
 
 /// When power was last written, and since when something else has been true.
@@ -59,10 +67,10 @@ impl Ledger {
     /// Notes a write of the status. If it told of nothing but power, the next such write has to wait.
     pub fn wrote_power(&self, uid: &str, is_only_power: bool) {
         let mut entries = self.lock();
-        let power = &mut entries.entry(uid.to_owned()).or_default().power;
-        power.changed = None;
+        let entry = entries.entry(uid.to_owned()).or_default();
+        (entry.power.changed, entry.trace) = (None, None);
         if is_only_power {
-            power.written = Some(Instant::now());
+            entry.power.written = Some(Instant::now());
         }
     }
 
@@ -82,6 +90,32 @@ impl Ledger {
         }
     }
 
+    /// Notes that it is asleep, or not. Returns since when this operator has seen it so.
+    pub fn asleep_since(&self, uid: &str, now: Option<&Time>) -> Option<Time> {
+        let mut entries = self.lock();
+        let since = &mut entries.entry(uid.to_owned()).or_default().asleep_since;
+        match now {
+            Some(now) => Some(since.get_or_insert_with(|| now.clone()).clone()),
+            None => {
+                *since = None;
+                None
+            }
+        }
+    }
+
+    /// Notes that when it last woke is not what was written. Returns for how long that has been so.
+    pub fn trace_changed(&self, uid: &str) -> Duration {
+        let mut entries = self.lock();
+        entries.entry(uid.to_owned()).or_default().trace.get_or_insert_with(Instant::now).elapsed()
+    }
+
+    /// Notes that what was written about when it last woke is so.
+    pub fn trace_settled(&self, uid: &str) {
+        if let Some(entry) = self.lock().get_mut(uid) {
+            entry.trace = None;
+        }
+    }
+
     /// Notes a failure, and tells how many there were in a row before it.
     pub fn failed(&self, uid: &str) -> u32 {
         let mut entries = self.lock();
@@ -93,7 +127,38 @@ impl Ledger {
     /// Notes that a reconcile came to its end.
     pub fn succeeded(&self, uid: &str) {
         if let Some(entry) = self.lock().get_mut(uid) {
-            entry.failures = 0;
+            (entry.failures, entry.refused) = (0, None);
+        }
+    }
+
+    /// Notes that a runner refused an epoch for being over. How far it is over isn't told, so each attempt goes twice as far.
+    pub fn epoch_refused(&self, uid: &str, epoch: u64) {
+        let mut entries = self.lock();
+        let refused = &mut entries.entry(uid.to_owned()).or_default().refused;
+        let step = refused.map_or(0, |(_, step)| step.saturating_mul(2).saturating_add(1));
+        *refused = Some((epoch, step));
+    }
+
+    /// The epoch that the next one has to be above, if the runner refused one.
+    pub fn refused_epoch(&self, uid: &str) -> Option<u64> {
+        let (epoch, step) = self.lock().get(uid)?.refused?;
+        Some(epoch.saturating_add(step))
+    }
+
+    /// Notes that a runner has nothing of what it had of a Workspace.
+    pub fn lost_files(&self, uid: &str) {
+        self.lock().entry(uid.to_owned()).or_default().has_lost_files = true;
+    }
+
+    /// Whether that is so, and was not written yet.
+    pub fn has_lost_files(&self, uid: &str) -> bool {
+        self.lock().get(uid).is_some_and(|entry| entry.has_lost_files)
+    }
+
+    /// Notes that the status tells of it.
+    pub fn told_of_lost_files(&self, uid: &str) {
+        if let Some(entry) = self.lock().get_mut(uid) {
+            entry.has_lost_files = false;
         }
     }
 
@@ -114,7 +179,7 @@ impl Ledger {
 }
 
 /// A resource version as a number. Kubernetes compares those of one kind as numbers, too (KEP-5504).
-fn version(metadata: &ObjectMeta) -> Option<u64> {
+pub(crate) fn version(metadata: &ObjectMeta) -> Option<u64> {
     metadata.resource_version.as_deref()?.parse().ok()
 }
 

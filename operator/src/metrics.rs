@@ -21,6 +21,8 @@ pub struct Metrics {
     pushes: Family<ResultLabel, Counter>,
     push_seconds: Histogram,
     cleanups_abandoned: Family<ReasonLabel, Counter>,
+    expired: Counter,
+    data_lost: Counter,
     events: Family<ReasonLabel, Counter>,
     workspaces: Family<PowerLabel, Gauge>,
     runners_connected: Gauge,
@@ -75,6 +77,8 @@ impl Default for Metrics {
             pushes: Family::default(),
             push_seconds: seconds(),
             cleanups_abandoned: Family::default(),
+            expired: Counter::default(),
+            data_lost: Counter::default(),
             events: Family::default(),
             workspaces: Family::default(),
             runners_connected: Gauge::default(),
@@ -100,6 +104,8 @@ impl Metrics {
             pushes,
             push_seconds,
             cleanups_abandoned,
+            expired,
+            data_lost,
             events,
             workspaces,
             runners_connected,
@@ -126,6 +132,16 @@ impl Metrics {
             "cleanups_abandoned",
             "Workspaces that were let go without their runner's confirmation",
             cleanups_abandoned.clone(),
+        );
+        registry.register(
+            "workspaces_expired",
+            "Workspaces that were deleted because nobody used them for spec.idle.deleteAfter",
+            expired.clone(),
+        );
+        registry.register(
+            "workspaces_data_lost",
+            "Workspaces whose runner came back without their files",
+            data_lost.clone(),
         );
         registry.register("events", "Published Events by reason", events.clone());
         registry.register("workspaces", "Workspaces by power", workspaces.clone());
@@ -157,6 +173,16 @@ impl Metrics {
     /// Counts a Workspace that was let go without its runner's confirmation.
     pub fn abandoned(&self, reason: &'static str) {
         self.cleanups_abandoned.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Counts a Workspace that was deleted for being idle.
+    pub fn expired(&self) {
+        self.expired.inc();
+    }
+
+    /// Counts a Workspace whose files are gone.
+    pub fn lost_data(&self) {
+        self.data_lost.inc();
     }
 
     /// Counts an Event.

@@ -3,8 +3,8 @@
 //! Written by [`crate::follow`] (one task per runner pod) and by whoever pushes a configuration; read by reconciles. It holds
 //! nothing that can't be learned again: after a restart of the operator it fills itself.
 //!
-//! A runner that is connected for the first time, or again, is taken to have forgotten everything: what was pushed to it
-//! before doesn't count, so everything is pushed again.
+//! A runner is here once it has told everything that it knows. What was pushed to it on an earlier connection doesn't count, so
+//! everything is pushed again; and what it didn't tell of, it has forgotten.
 //!
 //! Lock order: the roster's lock is a leaf; nothing else is locked, and nothing awaited, while it is held.
 
@@ -101,10 +101,28 @@ impl Roster {
         }
     }
 
-    /// A runner was connected: what it knew before doesn't count.
-    pub fn connected(&self, runner: &RunnerId, connection: Arc<dyn RunnerConnection>) {
+    /// A runner was connected, and told all of its workspaces. What it knew before doesn't count.
+    pub fn connected(
+        &self,
+        runner: &RunnerId,
+        connection: Arc<dyn RunnerConnection>,
+        told: impl IntoIterator<Item = WorkspaceState>,
+    ) {
         let presence = Presence::Connected { connection, permits: Arc::new(Semaphore::new(MAX_REQUESTS)) };
-        self.lock().insert(runner.clone(), Runner { presence, workspaces: HashMap::new(), failure: None });
+        let known = |state: WorkspaceState| (state.uid.clone(), Known { state: Some(state), pushed: None });
+        let workspaces = told.into_iter().map(known).collect();
+        self.lock().insert(runner.clone(), Runner { presence, workspaces, failure: None });
+    }
+
+    /// The runner of a namespace that has this workspace; the one of the latest binding, if several believe to.
+    pub fn holder(&self, namespace: &str, uid: &str) -> Option<RunnerId> {
+        let runners = self.lock();
+        let epoch = |runner: &Runner| Some(runner.workspaces.get(uid)?.state.as_ref()?.epoch);
+        let holders = runners
+            .iter()
+            .filter(|(id, _)| id.namespace == namespace)
+            .filter_map(|(id, runner)| Some((epoch(runner)?, id)));
+        holders.max().map(|(_, id)| id.clone())
     }
 
     /// The connection to a runner ended, or could not be made.
@@ -220,6 +238,9 @@ mod tests {
         async fn put(&self, _: &str, _: &WorkspaceConfig) -> Result<WorkspaceState, Error> {
             Err(Error::NoCertificate)
         }
+        async fn get(&self, _: &str) -> Result<WorkspaceState, Error> {
+            Err(Error::NoCertificate)
+        }
         async fn delete(&self, _: &str, _: u64) -> Result<(), Error> {
             Ok(())
         }
@@ -273,10 +294,10 @@ mod tests {
         let roster = Roster::default();
         let (first, second): (Arc<dyn RunnerConnection>, Arc<dyn RunnerConnection>) =
             (Arc::new(Silent), Arc::new(Silent));
-        roster.connected(&runner(), Arc::clone(&first));
+        roster.connected(&runner(), Arc::clone(&first), []);
         roster.pushed(&runner(), &first, [1; 32], state(1));
         assert_eq!(placement(&roster).unwrap().pushed, Some([1; 32]));
-        roster.connected(&runner(), second);
+        roster.connected(&runner(), second, []);
         assert_eq!(placement(&roster).unwrap().pushed, None);
         roster.pushed(&runner(), &first, [1; 32], state(1));
         assert_eq!(placement(&roster).unwrap().pushed, None, "its answer came too late");
@@ -285,7 +306,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_absence_is_told_once_when_it_lasts() {
         let (roster, grace) = (Roster::default(), Duration::from_secs(10));
-        roster.connected(&runner(), Arc::new(Silent));
+        roster.connected(&runner(), Arc::new(Silent), []);
         assert!(roster.overdue(grace).is_empty());
         roster.disconnected(&runner(), Some("refused".to_owned()));
         tokio::time::advance(Duration::from_secs(9)).await;
@@ -301,7 +322,7 @@ mod tests {
     async fn a_stream_that_lags_behind_does_not_overwrite_an_answer() {
         let roster = Roster::default();
         let connection: Arc<dyn RunnerConnection> = Arc::new(Silent);
-        roster.connected(&runner(), Arc::clone(&connection));
+        roster.connected(&runner(), Arc::clone(&connection), []);
         roster.pushed(&runner(), &connection, [1; 32], state(2));
         assert!(!roster.observe(&runner(), state(1)));
         assert_eq!(placement(&roster).unwrap().state.unwrap().generation, 2);

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   Workspaces of the namespace ─▶ validate ─▶ sets of runners ─▶ build ─▶ objects ─▶ apply
-//!                                      none ─▶ (linger) ─────────────────────────▶ teardown
+//!                                 │    none ─▶ (linger) ─────────────────────────▶ teardown
+//!                                 └─▶ scale: as many pods as the bindings need; the last ones, empty, go after the linger
 //! ```
 //! The object that is reconciled is the Namespace, because the runners' objects belong to all of its Workspaces and none
 //! owns them. One reconcile runs per namespace at a time, so nothing here is made twice. What stands in the way is noted in
@@ -12,7 +13,9 @@
 
 pub mod build;
 pub mod name;
+pub mod occupancy;
 pub mod outlook;
+mod scale;
 mod teardown;
 pub mod validate;
 
@@ -20,12 +23,12 @@ use crate::{
     apply,
     certificate::{self, Leaf, Purpose},
     context::Context,
-    store::WatchedNamespace,
+    store::{WatchedNamespace, WatchedWorkspace},
 };
 use build::Prepared;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::{
-    ResourceExt,
+    Resource, ResourceExt,
     runtime::{
         controller::Action,
         reflector::{ObjectRef, store::WriterDropped},
@@ -95,11 +98,7 @@ pub async fn reconcile(namespace: Arc<WatchedNamespace>, context: Arc<Context>) 
     let obstacle = result.as_ref().err().map(Error::obstacle);
     if context.outlook.set_obstacle(&namespace.name_any(), obstacle) {
         let workspaces = context.stores.workspaces_in(&namespace.name_any());
-        context.workspaces_due.extend(
-            workspaces
-                .iter()
-                .map(|workspace| ObjectRef::new(&workspace.name_any()).within(&namespace.name_any())),
-        );
+        context.workspaces_due.extend(workspaces.iter().map(|watched| ObjectRef::from_obj(&**watched)));
     }
     result
 }
@@ -112,17 +111,25 @@ async fn advance(namespace: &str, context: &Context) -> Result<Action, Error> {
         return Ok(Action::await_change());
     }
     let Needs { workspaces, unreadable, live } = dereference(namespace, context);
+    let workspaces: Vec<_> = workspaces.iter().filter_map(|watched| watched.0.as_ref().ok()).collect();
     let surplus = teardown::surplus(&workspaces, &unreadable, &live);
     teardown::remove_sets(namespace, &surplus, context).await.map_err(Error::Teardown)?;
     if workspaces.is_empty() {
         return teardown::run(namespace, context).await.map_err(Error::Teardown);
     }
     context.outlook.busy(namespace);
-    let sets = validate::validate(&workspaces, &live, &context.config.runner);
+    let scale = scale::decide(namespace, &workspaces, !unreadable.is_empty(), context);
+    if scale.removes {
+        teardown::remove_runners(namespace, scale.replicas, context).await.map_err(Error::Teardown)?;
+    }
+    let sets = validate::validate(&workspaces, &live, scale.replicas, &context.config.runner);
     let leaf = certificate(namespace, context)?;
     let prepared = build::build(namespace, &sets, &leaf, &context.config.runner, &context.config.namespace);
     apply(prepared, namespace, context).await.map_err(Error::Apply)?;
-    Ok(Action::requeue(INTERVAL))
+    if scale.removes {
+        context.occupancy.open(namespace);
+    }
+    Ok(Action::requeue(scale.again.map_or(INTERVAL, |again| again.min(INTERVAL))))
 }
 
 /// What to do after a failure.
@@ -139,7 +146,7 @@ pub fn error_policy(_: Arc<WatchedNamespace>, error: &Error, _: Arc<Context>) ->
 
 /// What a namespace needs, and what it has.
 struct Needs {
-    workspaces: Vec<Arc<Workspace>>,
+    workspaces: Vec<Arc<WatchedWorkspace>>,
     /// Names of Workspaces of which nothing else is known: what they may need is left as it is.
     unreadable: Vec<String>,
     live: Vec<Arc<StatefulSet>>,
@@ -153,7 +160,10 @@ fn dereference(namespace: &str, context: &Context) -> Needs {
         let set = name::RunnerSetName::of(workspace);
         live.iter().any(|live| live.metadata.name.as_deref() == Some(set.as_str()))
     };
-    workspaces.retain(|workspace| workspace.metadata.deletion_timestamp.is_none() || has_set(workspace));
+    workspaces.retain(|watched| {
+        watched.meta().deletion_timestamp.is_none()
+            || watched.0.as_ref().is_ok_and(|workspace| has_set(workspace))
+    });
     Needs { workspaces, unreadable: context.stores.unreadable_in(namespace), live }
 }
 

@@ -72,6 +72,8 @@ pub trait RunnerClient: fmt::Debug + Send + Sync {
 pub trait RunnerConnection: fmt::Debug + Send + Sync {
     /// Tells the runner what a workspace shall be.
     async fn put(&self, uid: &str, config: &WorkspaceConfig) -> Result<WorkspaceState, Error>;
+    /// What the runner knows about a workspace. Refused if it doesn't have it, or was not told about it since it began.
+    async fn get(&self, uid: &str) -> Result<WorkspaceState, Error>;
     /// Makes the runner forget a workspace, with its VM and its data. Also succeeds if the runner never knew it.
     async fn delete(&self, uid: &str, epoch: u64) -> Result<(), Error>;
     /// Begins a command in a workspace, unless the runner knows a run of this name. Tells what became of the run in either case.
@@ -278,6 +280,11 @@ impl RunnerConnection for HttpRunnerConnection {
             serde_json::from_slice(&body).map_err(|error| Error::Answer(error.to_string()))
         };
         timeout(PUT_TIMEOUT, exchange).await.map_err(|_| Error::Timeout(PUT_TIMEOUT))?
+    }
+
+    async fn get(&self, uid: &str) -> Result<WorkspaceState, Error> {
+        let route = route::Workspace::at_runner(uid);
+        self.ask(Method::GET, route.base(), Bytes::new(), MAX_ANSWER_BYTES).await
     }
 
     async fn delete(&self, uid: &str, epoch: u64) -> Result<(), Error> {

@@ -97,10 +97,10 @@ impl Writers {
 
 impl Stores {
     /// The Workspaces of a namespace that this version can read.
-    pub fn workspaces_in(&self, namespace: &str) -> Vec<Arc<Workspace>> {
-        let watched =
-            self.workspaces.state_filter(|watched| watched.meta().namespace.as_deref() == Some(namespace));
-        watched.iter().filter_map(|watched| Some(Arc::new(watched.0.as_ref().ok()?.clone()))).collect()
+    pub fn workspaces_in(&self, namespace: &str) -> Vec<Arc<WatchedWorkspace>> {
+        self.workspaces.state_filter(|watched| {
+            watched.0.is_ok() && watched.meta().namespace.as_deref() == Some(namespace)
+        })
     }
 
     /// The names of the Workspaces of a namespace that this version can't read.

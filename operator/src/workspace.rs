@@ -17,13 +17,15 @@ pub mod dereference;
 mod diagnose;
 mod error;
 mod finalizer;
+pub mod place;
 mod push;
 pub mod status;
 mod unreadable;
 mod update_status;
 pub mod validate;
 
-pub use error::Error;
+pub(crate) use error::NOT_IMPLEMENTED;
+pub use error::{Error, Verdict};
 
 use crate::{
     context::Context,
@@ -53,6 +55,8 @@ pub struct Bound {
     pub state: WorkspaceState,
     /// Parts of the spec that have no effect yet.
     pub notes: Vec<String>,
+    /// Whether the runner has nothing left of the files that it had.
+    pub has_lost_files: bool,
     /// Whether Secrets or ConfigMaps went into it, which have to be read again from time to time.
     pub has_references: bool,
 }
@@ -102,11 +106,13 @@ async fn reconcile_live(workspace: Arc<Workspace>, context: &Context) -> Result<
 async fn advance(workspace: &Workspace, context: &Context) -> Result<Bound, Error> {
     let references = dereference::dereference(workspace, &context.client).await?;
     let validated = validate::validate(workspace, &references)?;
-    let binding = bind::bind(workspace, push::known_epoch(workspace, context));
+    let (runner, uid) = (place::place(workspace, context)?, &validated.uid);
+    let acquaintance = push::acquaintance(&runner, uid, context);
+    let binding = bind::bind(workspace, runner, acquaintance, context.ledger.refused_epoch(uid));
     let config = build::build(&validated, &binding);
     let state = push::push(&validated, &binding, &config, context).await?;
-    let has_references = !references.is_empty();
-    Ok(Bound { binding, state, notes: validated.notes, has_references })
+    let (has_references, has_lost_files) = (!references.is_empty(), context.ledger.has_lost_files(uid));
+    Ok(Bound { binding, state, notes: validated.notes, has_lost_files, has_references })
 }
 
 /// What to do after a failure.
@@ -130,10 +136,18 @@ pub fn trigger_version(watched: &WatchedWorkspace) -> Option<u64> {
 /// Notes that a Workspace is gone.
 pub fn forget(watched: &WatchedWorkspace, context: &Context) {
     let metadata = watched.meta();
-    if let Some(uid) = &metadata.uid {
+    if let (Some(uid), Some(namespace)) = (&metadata.uid, &metadata.namespace) {
         context.ledger.forget(uid);
+        context.occupancy.leave(namespace, uid);
     }
     context.namespaces_due.extend(namespace_of(watched));
+}
+
+/// Notes where the watch shows a Workspace to be.
+pub fn notice(watched: &WatchedWorkspace, context: &Context) {
+    if let Ok(workspace) = &watched.0 {
+        place::note(workspace, context);
+    }
 }
 
 /// The namespace of a Workspace, as something to look at again.
@@ -142,6 +156,6 @@ pub fn namespace_of(watched: &WatchedWorkspace) -> Option<ObjectRef<WatchedNames
 }
 
 /// Grows from `first` by doubling, up to `most`.
-fn backoff(failures: u32, first: Duration, most: Duration) -> Duration {
+pub(crate) fn backoff(failures: u32, first: Duration, most: Duration) -> Duration {
     first.saturating_mul(1 << failures.min(16)).min(most)
 }

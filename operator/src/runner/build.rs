@@ -30,6 +30,8 @@ pub struct RunnerSet {
     pub name: RunnerSetName,
     /// Whether it is shared.
     pub isolation: Isolation,
+    /// How many pods it has.
+    pub replicas: u32,
     /// How its pods are scheduled and what they may use.
     pub resources: ResourceRequirements,
     /// Labels that a node must have.
@@ -40,6 +42,17 @@ pub struct RunnerSet {
     pub runtime_class: Option<String>,
     /// The volume of each pod.
     pub volume: Volume,
+    /// Claims of the namespace that its pods mount besides, by name.
+    pub claims: BTreeMap<String, Claim>,
+}
+
+/// A claim of the namespace that workspaces mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The name by which the runner knows it, which is the volume's in the pod, too.
+    pub volume: String,
+    /// Whether nobody writes to it.
+    pub read_only: bool,
 }
 
 /// The volume of a runner pod.
@@ -117,7 +130,7 @@ mod tests {
     fn prepared() -> Prepared {
         let config = Config::from(Args::parse_from(["operator", "--runner-image=lodge/vm-runner:1"]));
         let leaf = Leaf { certificate: "CERTIFICATE".into(), key: "KEY".into(), bundle: "BUNDLE".into() };
-        let shared = crate::runner::validate::shared_set(&config.runner);
+        let shared = crate::runner::validate::shared_set(1, &config.runner);
         build("team-a", &[shared], &leaf, &config.runner, "lodge-system")
     }
 

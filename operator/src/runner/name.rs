@@ -56,6 +56,23 @@ impl RunnerSetName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Name of the pod with this ordinal.
+    pub fn pod(&self, ordinal: u32) -> String {
+        format!("{}-{ordinal}", self.0)
+    }
+
+    /// Name of the volume claim of the pod with this ordinal.
+    pub fn claim(&self, ordinal: u32) -> String {
+        format!("{DATA_VOLUME}-{}", self.pod(ordinal))
+    }
+
+    /// The ordinal of a pod, if it is one of this set.
+    pub fn ordinal(&self, pod: &str) -> Option<u32> {
+        let ordinal = pod.strip_prefix(&self.0)?.strip_prefix('-')?.parse().ok()?;
+        // Not one that only looks like a number of ours, such as +1 or 01.
+        (self.pod(ordinal) == pod).then_some(ordinal)
+    }
 }
 
 impl fmt::Display for RunnerSetName {
@@ -74,10 +91,22 @@ pub struct RunnerId {
 }
 
 impl RunnerId {
-    /// The runner that has, or shall have, this workspace. Each set has one pod for now.
-    pub fn of(workspace: &Workspace) -> Self {
+    /// A pod of a set.
+    pub fn of_set(namespace: &str, set: &RunnerSetName, ordinal: u32) -> Self {
+        Self { namespace: namespace.to_owned(), pod: set.pod(ordinal) }
+    }
+
+    /// The runner that has this workspace, as its status says. `None` if it says none, or one that can't be.
+    pub fn recorded(workspace: &Workspace) -> Option<Self> {
+        let binding = workspace.status.as_ref()?.runner.as_ref()?;
+        RunnerSetName::of(workspace).ordinal(&binding.name)?;
         let namespace = workspace.metadata.namespace.clone().unwrap_or_default();
-        Self { namespace, pod: format!("{}-0", RunnerSetName::of(workspace)) }
+        Some(Self { namespace, pod: binding.name.clone() })
+    }
+
+    /// Name of the StatefulSet that a pod of this name belongs to.
+    pub fn set(&self) -> &str {
+        self.pod.rsplit_once('-').map_or("", |(set, _)| set)
     }
 
     /// The name that its certificate is valid for.
@@ -110,6 +139,21 @@ mod tests {
         assert!(one.as_str().len() <= MAX_SET_NAME);
         let dashes = RunnerSetName::dedicated(&format!("a{}b", "-".repeat(61)));
         assert!(!dashes.as_str().contains("---"), "{dashes}");
+    }
+
+    #[test]
+    fn a_pod_belongs_to_a_set_by_its_ordinal() {
+        let (shared, ada) = (RunnerSetName::shared(), RunnerSetName::dedicated("ada"));
+        assert_eq!(
+            (shared.ordinal("lodge-runner-12"), ada.ordinal("lodge-runner-ada-0")),
+            (Some(12), Some(0))
+        );
+        for other in
+            ["lodge-runner", "lodge-runner-", "lodge-runner-ada-0", "lodge-runner-01", "lodge-runner-+1"]
+        {
+            assert_eq!(shared.ordinal(other), None, "{other}");
+        }
+        assert_eq!(shared.claim(3), "data-lodge-runner-3");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Claims go first: a StatefulSet that is left is the sign that there is more to remove, a claim that is left would be no sign
 //! at all.
 
-use super::name::{RunnerId, RunnerSetName};
+use super::name::{DATA_VOLUME, RunnerId, RunnerSetName};
 use crate::{apply::Error, context::Context};
 use k8s_openapi::api::{apps::v1::StatefulSet, core::v1::PersistentVolumeClaim};
 use kube::{
@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// A Workspace that this version can't read, known by its name only, may be dedicated and have its data in the set of that
 /// name.
 pub(super) fn surplus(
-    workspaces: &[Arc<Workspace>],
+    workspaces: &[&Workspace],
     unreadable: &[String],
     live: &[Arc<StatefulSet>],
 ) -> Vec<Arc<StatefulSet>> {
@@ -79,11 +79,38 @@ pub(super) async fn remove_sets(
             context.applier.delete(&claim).await?;
         }
         context.applier.delete(&**set).await?;
-        context
-            .roster
-            .forget(&RunnerId { namespace: namespace.to_owned(), pod: format!("{}-0", set.name_any()) });
+        for ordinal in 0..replicas(set) {
+            let pod = format!("{}-{ordinal}", set.name_any());
+            context.roster.forget(&RunnerId { namespace: namespace.to_owned(), pod });
+        }
     }
     Ok(())
+}
+
+/// Removes the volumes of shared runners from this ordinal on; their pods go when the set is made smaller, which comes next.
+/// Nobody is bound to them, and nobody will be until then.
+pub(super) async fn remove_runners(namespace: &str, from: u32, context: &Context) -> Result<(), Error> {
+    let set = RunnerSetName::shared();
+    for claim in claims(namespace, set.as_str(), context).await? {
+        let name = claim.name_any();
+        let ordinal = name.strip_prefix(DATA_VOLUME).and_then(|pod| set.ordinal(pod.strip_prefix('-')?));
+        if ordinal.is_some_and(|ordinal| ordinal >= from) {
+            context.applier.delete(&claim).await?;
+            tracing::info!(namespace, claim = name, "removed the volume of a runner that nobody needs");
+        }
+    }
+    if let Some(live) = context.stores.stateful_sets.get(&ObjectRef::new(set.as_str()).within(namespace)) {
+        for ordinal in from..replicas(&live) {
+            context.roster.forget(&RunnerId::of_set(namespace, &set, ordinal));
+        }
+    }
+    Ok(())
+}
+
+/// How many pods a set has.
+pub(super) fn replicas(set: &StatefulSet) -> u32 {
+    let replicas = set.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    u32::try_from(replicas).unwrap_or(0)
 }
 
 async fn claims(namespace: &str, set: &str, context: &Context) -> Result<Vec<PersistentVolumeClaim>, Error> {

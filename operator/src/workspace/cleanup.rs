@@ -3,12 +3,13 @@
 //! This never hangs. A runner that doesn't confirm is given up after a deadline, or at once if it can't come back; then a
 //! Warning, a line in the log and a metric say so. If it comes back after all, [`crate::follow`] removes what is left there.
 
-use super::{Error, bind, finalizer, push, update_status};
+use super::{Error, bind, finalizer, place, push, update_status};
 use crate::{
     context::Context,
     event::News,
     roster::{Placement, Reach},
     runner::name::{RunnerId, RunnerSetName},
+    runner_client,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::{
@@ -17,6 +18,7 @@ use kube::{
 };
 use lodge_crds::{Workspace, condition::reason, label};
 use std::time::Duration;
+use vm_api::ProblemCode;
 
 /// Why nobody waits for a runner any longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +54,7 @@ pub(super) async fn run(workspace: &Workspace, context: &Context) -> Result<Acti
         return Ok(Action::await_change());
     }
     context.stores.namespaces.wait_until_ready().await.map_err(|_| Error::Stopping)?;
-    let runner = recorded_runner(workspace);
+    let runner = runner_of(workspace, context);
     if let Err(why) = release(workspace, &runner, context).await {
         match patience(workspace, &runner, context) {
             Ok(left) => return wait(workspace, &runner, &why, left, context).await,
@@ -64,13 +66,14 @@ pub(super) async fn run(workspace: &Workspace, context: &Context) -> Result<Acti
     Ok(Action::await_change())
 }
 
-/// The runner that has the Workspace: the one on record, which outlives any change of the spec.
-fn recorded_runner(workspace: &Workspace) -> RunnerId {
+/// The runner that has the Workspace: the one on record, which outlives any change of the spec, or the one it was about to
+/// get.
+fn runner_of(workspace: &Workspace, context: &Context) -> RunnerId {
+    let namespace = workspace.namespace().unwrap_or_default();
     match workspace.status.as_ref().and_then(|status| status.runner.as_ref()) {
-        Some(binding) => {
-            RunnerId { namespace: workspace.namespace().unwrap_or_default(), pod: binding.name.clone() }
-        }
-        None => RunnerId::of(workspace),
+        Some(binding) => RunnerId { namespace, pod: binding.name.clone() },
+        None => place::expected(workspace, context)
+            .unwrap_or_else(|| RunnerId::of_set(&namespace, &RunnerSetName::of(workspace), 0)),
     }
 }
 
@@ -82,12 +85,20 @@ async fn release(workspace: &Workspace, runner: &RunnerId, context: &Context) ->
         // Never bound, or bound just before a crash: what may be there is removed when the runner comes back.
         return if is_recorded { Err("it isn't connected".to_owned()) } else { Ok(()) };
     };
-    let Placement { connection, permits, state, pushed: _ } = *placement;
+    let Placement { connection, permits, state: _, pushed: _ } = *placement;
     let Some(_permit) = push::permit(&permits).await else {
         return Err("it has not answered earlier requests yet".to_owned());
     };
-    let epoch = bind::bind(workspace, state.map(|state| state.epoch)).epoch;
-    connection.delete(&uid, epoch).await.map_err(|error| error.to_string())
+    let acquaintance = push::acquaintance(runner, &uid, context);
+    let epoch = bind::bind(workspace, runner.clone(), acquaintance, None).epoch;
+    match connection.delete(&uid, epoch).await {
+        // Its record was lost. Nobody can own a workspace that is being deleted after this one.
+        Err(runner_client::Error::Refused(problem)) if problem.is(ProblemCode::StaleEpoch) => {
+            connection.delete(&uid, u64::MAX).await
+        }
+        result => result,
+    }
+    .map_err(|error| error.to_string())
 }
 
 /// How long the runner is still waited for.
@@ -98,7 +109,7 @@ fn patience(workspace: &Workspace, runner: &RunnerId, context: &Context) -> Resu
     if context.stores.is_ending(&runner.namespace) {
         return Err(Abandoned::NamespaceEnding);
     }
-    let set = ObjectRef::new(RunnerSetName::of(workspace).as_str()).within(&runner.namespace);
+    let set = ObjectRef::new(runner.set()).within(&runner.namespace);
     let has_set = context.stores.stateful_sets.get(&set).is_some();
     if !has_set && context.stores.pod(&runner.namespace, &runner.pod).is_none() {
         return Err(Abandoned::RunnerGone);

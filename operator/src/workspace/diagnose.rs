@@ -9,6 +9,7 @@ use k8s_openapi::{
     api::core::v1::{ContainerStatus, Pod},
     jiff::SignedDuration,
 };
+use kube::runtime::reflector::ObjectRef;
 use lodge_crds::condition::reason;
 use std::time::Duration;
 
@@ -32,9 +33,8 @@ pub(super) fn diagnose(runner: &RunnerId, away: Duration, context: &Context) -> 
 
 /// Whether the pod's StatefulSet has been there for so long that the pod should be, too.
 fn is_overdue(runner: &RunnerId, context: &Context) -> bool {
-    let sets = context.stores.stateful_sets_in(&runner.namespace);
-    let set = sets.iter().find(|set| runner.pod.strip_suffix("-0") == set.metadata.name.as_deref());
-    let made = set.and_then(|set| set.metadata.creation_timestamp.as_ref());
+    let set = context.stores.stateful_sets.get(&ObjectRef::new(runner.set()).within(&runner.namespace));
+    let made = set.as_ref().and_then(|set| set.metadata.creation_timestamp.as_ref());
     made.is_some_and(|made| context.clock.time().0.duration_since(made.0) > LONG)
 }
 

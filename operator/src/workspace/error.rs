@@ -7,7 +7,7 @@ use std::time::Duration;
 use vm_api::{Problem, ProblemCode};
 
 /// Stalled: the spec asks for something that this version doesn't do yet.
-pub(super) const NOT_IMPLEMENTED: &str = "NotImplemented";
+pub(crate) const NOT_IMPLEMENTED: &str = "NotImplemented";
 
 /// Why a Workspace is not as it shall be. Variants are steps; [`Error::label`] makes them metric labels.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,14 @@ pub enum Error {
         path: String,
         /// What it asks for.
         what: &'static str,
+    },
+    /// Every runner that there may be is full.
+    #[error(
+        "each of the {runners} runners that a namespace may have is full: delete workspaces, or raise the operator's --runner-max-replicas or --runner-max-workspaces"
+    )]
+    RunnersFull {
+        /// How many there may be.
+        runners: u32,
     },
     /// The runner isn't connected.
     #[error("{}", .0.message)]
@@ -148,6 +156,7 @@ impl Error {
                 Verdict::Stalled(missing.reason)
             }
             Self::RunnerMissing(missing) => Verdict::Waiting(missing.reason),
+            Self::RunnersFull { .. } => Verdict::Waiting(reason::RUNNERS_FULL),
             Self::RunnerUnreachable { .. } => Verdict::Waiting(reason::RUNNER_UNREACHABLE),
             Self::RunnerBusy { .. } => Verdict::Waiting(reason::BINDING),
             Self::RunnerRefused(problem) => refusal(problem),
@@ -176,7 +185,12 @@ impl Error {
             Self::SecretMissing(_) | Self::ConfigMapMissing(_) => {
                 Some(backoff(failures, seconds(2), seconds(30)))
             }
+            // The next attempt is with another epoch.
+            Self::RunnerRefused(problem) if problem.is(ProblemCode::StaleEpoch) => {
+                Some(backoff(failures, milliseconds(250), seconds(10)))
+            }
             Self::RunnerRefused(_) => Some(backoff(failures, seconds(5), seconds(60))),
+            Self::RunnersFull { .. } => Some(backoff(failures, seconds(1), seconds(15))),
             // The connection triggers a reconcile at once; this only keeps the message up to date.
             Self::RunnerMissing(missing) => {
                 let pause = backoff(failures, seconds(1), seconds(10));
@@ -201,6 +215,7 @@ impl Error {
             Self::ConfigMapMissing(_) => "config_map_missing",
             Self::InvalidSpec { .. } => "invalid_spec",
             Self::NotImplemented { .. } => "not_implemented",
+            Self::RunnersFull { .. } => "runners_full",
             Self::RunnerMissing(_) => "runner_missing",
             Self::RunnerUnreachable { .. } => "runner_unreachable",
             Self::RunnerBusy { .. } => "runner_busy",

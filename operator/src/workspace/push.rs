@@ -1,29 +1,35 @@
 //! Tells the runner what a Workspace shall be, unless it was told the same on this connection before.
 
-use super::{Error, bind::Binding, build::Prepared, diagnose, validate::ValidatedWorkspace};
+use super::{
+    Error,
+    bind::{Acquaintance, Binding},
+    build::Prepared,
+    diagnose,
+    validate::ValidatedWorkspace,
+};
 use crate::{
     context::Context,
     roster::{Placement, Reach},
     runner::name::RunnerId,
-    runner_client,
+    runner_client::{self, RunnerConnection},
 };
-use kube::ResourceExt;
-use lodge_crds::Workspace;
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout},
 };
-use vm_api::WorkspaceState;
+use vm_api::{ProblemCode, StorageType, WorkspaceState};
 
 /// How long to wait for a permit.
 const PERMIT_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// The epoch by which the runner of a Workspace knows it, as far as it told.
-pub(super) fn known_epoch(workspace: &Workspace, context: &Context) -> Option<u64> {
-    match context.roster.reach(&RunnerId::of(workspace), &workspace.uid()?) {
-        Reach::Here(placement) => placement.state.map(|state| state.epoch),
-        Reach::Away(_) => None,
+/// What a runner knows about a workspace, as far as it told.
+pub(super) fn acquaintance(runner: &RunnerId, uid: &str, context: &Context) -> Acquaintance {
+    match context.roster.reach(runner, uid) {
+        Reach::Here(placement) => {
+            placement.state.map_or(Acquaintance::Stranger, |state| Acquaintance::Known(state.epoch))
+        }
+        Reach::Away(_) => Acquaintance::Away,
     }
 }
 
@@ -50,6 +56,12 @@ pub(super) async fn push(
     let Some(_permit) = permit(&permits).await else {
         return Err(Error::RunnerBusy { runner: binding.runner.to_string() });
     };
+    if binding.is_anew && validated.storage.kind == StorageType::Persistent {
+        let lost = has_lost_files(&*connection, &validated.uid).await;
+        if lost.map_err(|source| unreachable(binding, source))? {
+            context.ledger.lost_files(&validated.uid);
+        }
+    }
     let started = Instant::now();
     let answer = connection.put(&validated.uid, &prepared.config).await;
     let result = answer.as_ref().map_or_else(runner_client::Error::label, |_| "ok");
@@ -59,9 +71,28 @@ pub(super) async fn push(
             context.roster.pushed(&binding.runner, &connection, prepared.digest, state.clone());
             Ok(state)
         }
-        Err(runner_client::Error::Refused(problem)) => Err(Error::RunnerRefused(problem)),
-        Err(source) => Err(Error::RunnerUnreachable { runner: binding.runner.to_string(), source }),
+        Err(runner_client::Error::Refused(problem)) => {
+            if problem.is(ProblemCode::StaleEpoch) {
+                context.ledger.epoch_refused(&validated.uid, binding.epoch);
+            }
+            Err(Error::RunnerRefused(problem))
+        }
+        Err(source) => Err(unreachable(binding, source)),
     }
+}
+
+/// Whether a runner that had a workspace finds nothing of it on its volume.
+async fn has_lost_files(connection: &dyn RunnerConnection, uid: &str) -> Result<bool, runner_client::Error> {
+    match connection.get(uid).await {
+        Ok(_) => Ok(false),
+        // One that only was not told yet answers with another code.
+        Err(runner_client::Error::Refused(problem)) => Ok(problem.is(ProblemCode::WorkspaceNotFound)),
+        Err(error) => Err(error),
+    }
+}
+
+fn unreachable(binding: &Binding, source: runner_client::Error) -> Error {
+    Error::RunnerUnreachable { runner: binding.runner.to_string(), source }
 }
 
 /// A permit to make a runner work, or nothing if it has too much to do: waiting longer would hold up others.

@@ -1,42 +1,66 @@
 //! The status of a Workspace, as a function of what was observed. Pure.
 //!
 //! Conditions follow kstatus: `Ready` is the summary, `Reconciling` and `Stalled` are there only while they are true. The time of
-//! a transition changes only with the status of its condition. Power and usage are coarse: [`is_only_power`] tells the
-//! writer that a change may wait.
+//! a transition changes only with the status of its condition. Power and usage are coarse: [`urgency`] tells the writer how
+//! long a change may wait.
+
+mod power;
 
 use super::{Bound, Error, error::Verdict};
 use crate::event::News;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::runtime::events::EventType;
 use lodge_crds::{
-    ObservedPower, StorageType, Wake, Workspace, WorkspaceStatus, WorkspaceUsage,
+    ObservedPower, StorageType, Workspace, WorkspaceStatus,
     condition::{self, reason},
 };
-use vm_api::{Power, SleepReason, Usage, WorkspaceState};
+use vm_api::{Power, SleepReason, WorkspaceState};
 
-/// Sleeping: the VM ended by itself; the next action boots it again.
-const VM_DIED: &str = "VmDied";
-const ON_DEMAND: &str = "OnDemand";
-const MEMORY_PRESSURE: &str = "MemoryPressure";
-const MEMORY_LIMIT: &str = "MemoryLimit";
 /// The longest message of a condition.
 const MAX_MESSAGE_BYTES: usize = 4096;
-/// What is smaller is no change of usage worth a write.
-const NEAR_BYTES: u64 = 16 << 20;
-/// Likewise, for what is counted.
-const NEAR_COUNT: u64 = 16;
+/// The runner came back without what it had of the workspace. Stays until the spec changes next.
+pub const DATA_LOST: &str = "DataLost";
+/// [`DATA_LOST`]: the runner's volume has nothing of the workspace any more.
+const VOLUME_LOST: &str = "VolumeLost";
+/// Conditions that stay as they are while nothing newer is known.
+const KEPT: [&str; 4] =
+    [condition::SLEEPING, condition::RESTART_REQUIRED, condition::STORAGE_PERSISTENT, DATA_LOST];
 
-/// Computes the status after a reconcile that had this outcome.
+/// How soon a change of the status has to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// At once.
+    High,
+    /// Power and usage: when they have settled, and seldom.
+    Low,
+    /// When it last woke and since when it is idle, of one that sleeps as before: it was awake for a moment in between. Very
+    /// seldom.
+    Lowest,
+}
+
+/// Computes the status after a reconcile that had this outcome. `asleep_since` is when this operator first saw the VM asleep.
 pub fn build_status(
     workspace: &Workspace,
     outcome: &Result<Bound, Error>,
     url: &str,
     now: &Time,
+    asleep_since: Option<&Time>,
 ) -> WorkspaceStatus {
     let old = workspace.status.clone().unwrap_or_default();
     let generation = workspace.metadata.generation;
     match outcome {
-        Ok(bound) => bound_status(workspace, old, bound, url, now),
+        Ok(bound) => {
+            let status = bound_status(workspace, &old, bound, now);
+            let last_wake = bound.state.last_wake.as_ref().and_then(power::last_wake);
+            let last_wake = last_wake.or_else(|| old.last_wake.clone());
+            WorkspaceStatus {
+                url: Some(url.to_owned()),
+                idle_since: power::idle_since(&old, &bound.state, last_wake.as_ref(), asleep_since),
+                last_wake,
+                usage: power::usage(old.usage, bound.state.usage),
+                ..status
+            }
+        }
         Err(error) => {
             let was_ready =
                 is_true(&old.conditions, condition::READY) && old.observed_generation == generation;
@@ -55,14 +79,8 @@ pub fn build_status(
     }
 }
 
-fn bound_status(
-    workspace: &Workspace,
-    old: WorkspaceStatus,
-    bound: &Bound,
-    url: &str,
-    now: &Time,
-) -> WorkspaceStatus {
-    let Bound { binding, state, notes, has_references: _ } = bound;
+fn bound_status(workspace: &Workspace, old: &WorkspaceStatus, bound: &Bound, now: &Time) -> WorkspaceStatus {
+    let Bound { binding, state, notes, has_lost_files, has_references: _ } = bound;
     let generation = workspace.metadata.generation;
     let mut conditions = Conditions { old: &old.conditions, new: Vec::new(), generation, now };
     if state.sleep == Some(SleepReason::BootFailed) {
@@ -82,8 +100,8 @@ fn bound_status(
         }
         conditions.set(condition::READY, true, reason::BOUND, &message);
     }
-    let (sleeps, why, message) = sleeping(state);
-    conditions.set(condition::SLEEPING, sleeps, why, &message);
+    let (sleeps, why, message) = power::sleeping(state, find(&old.conditions, condition::SLEEPING));
+    conditions.set(condition::SLEEPING, sleeps, &why, &message);
     match state.restart_required.as_slice() {
         [] => conditions.set(
             condition::RESTART_REQUIRED,
@@ -98,20 +116,32 @@ fn bound_status(
     }
     let (persists, why, message) = storage(workspace, state);
     conditions.set(condition::STORAGE_PERSISTENT, persists, why, &message);
+    if *has_lost_files && was_used(old) {
+        let pod = &binding.runner.pod;
+        let message = format!(
+            "the runner {pod} came back at {} with a volume that has nothing of this workspace: its files are gone, and it begins empty",
+            now.0
+        );
+        conditions.set(DATA_LOST, true, VOLUME_LOST, &message);
+    } else if find(&old.conditions, DATA_LOST).is_some_and(|lost| lost.observed_generation == generation) {
+        conditions.keep(DATA_LOST);
+    }
     let conditions = conditions.new;
     WorkspaceStatus {
         observed_generation: generation,
-        power: Some(observed_power(state.power)),
+        power: Some(power::observed(state.power)),
         runner: Some(binding.recorded()),
-        url: Some(url.to_owned()),
         software: Some(software(workspace)),
-        booted_generation: None,
-        last_wake: state.last_wake.as_ref().and_then(last_wake).or(old.last_wake),
-        idle_since: idle_since(old.power, old.idle_since, state, now),
-        usage: usage(old.usage, state.usage),
-        sandboxes: Vec::new(),
+        booted_generation: power::booted_generation(old.booted_generation, state),
         conditions,
+        ..WorkspaceStatus::default()
     }
+}
+
+/// Whether there may have been files.
+fn was_used(status: &WorkspaceStatus) -> bool {
+    let sleeping = find(&status.conditions, condition::SLEEPING);
+    status.last_wake.is_some() || sleeping.is_some_and(|sleeping| sleeping.reason != reason::NEVER_WOKEN)
 }
 
 fn failed_status(
@@ -126,9 +156,7 @@ fn failed_status(
     let mut conditions = Conditions { old: &old.conditions, new: Vec::new(), generation, now };
     conditions.set(condition::READY, false, reason, &message);
     conditions.set(kind, true, reason, &message);
-    for kept in [condition::SLEEPING, condition::RESTART_REQUIRED, condition::STORAGE_PERSISTENT] {
-        conditions.keep(kept);
-    }
+    KEPT.into_iter().for_each(|kept| conditions.keep(kept));
     let conditions = conditions.new;
     let power = old.power.or(Some(ObservedPower::Unbound));
     WorkspaceStatus { observed_generation: generation, power, conditions, ..old }
@@ -144,22 +172,20 @@ pub fn unreadable_conditions(
     let mut conditions = Conditions { old, new: Vec::new(), generation, now };
     conditions.set(condition::READY, false, reason::INVALID_SPEC, message);
     conditions.set(condition::STALLED, true, reason::INVALID_SPEC, message);
-    for kept in [condition::SLEEPING, condition::RESTART_REQUIRED, condition::STORAGE_PERSISTENT] {
-        conditions.keep(kept);
-    }
+    KEPT.into_iter().for_each(|kept| conditions.keep(kept));
     conditions.new
 }
 
 /// Collects conditions, with the times of their transitions.
-struct Conditions<'a> {
-    old: &'a [Condition],
-    new: Vec<Condition>,
-    generation: Option<i64>,
-    now: &'a Time,
+pub(crate) struct Conditions<'a> {
+    pub(crate) old: &'a [Condition],
+    pub(crate) new: Vec<Condition>,
+    pub(crate) generation: Option<i64>,
+    pub(crate) now: &'a Time,
 }
 
 impl Conditions<'_> {
-    fn set(&mut self, kind: &str, holds: bool, reason: &str, message: &str) {
+    pub(crate) fn set(&mut self, kind: &str, holds: bool, reason: &str, message: &str) {
         let status = if holds { "True" } else { "False" };
         let before = find(self.old, kind).filter(|before| before.status == status);
         self.new.push(Condition {
@@ -176,57 +202,21 @@ impl Conditions<'_> {
         });
     }
 
-    fn keep(&mut self, kind: &str) {
+    pub(crate) fn keep(&mut self, kind: &str) {
         self.new.extend(find(self.old, kind).cloned());
     }
 }
 
-fn find<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
+pub(crate) fn find<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
     conditions.iter().find(|condition| condition.type_ == kind)
 }
 
-fn is_true(conditions: &[Condition], kind: &str) -> bool {
+pub(crate) fn is_true(conditions: &[Condition], kind: &str) -> bool {
     find(conditions, kind).is_some_and(|condition| condition.status == "True")
 }
 
 fn has_failed_to_boot(conditions: &[Condition]) -> bool {
     find(conditions, condition::READY).is_some_and(|ready| ready.reason == reason::BOOT_FAILED)
-}
-
-fn observed_power(power: Power) -> ObservedPower {
-    match power {
-        Power::Asleep => ObservedPower::Asleep,
-        Power::Waking => ObservedPower::Waking,
-        Power::Awake | Power::Stopping => ObservedPower::Awake,
-    }
-}
-
-fn sleeping(state: &WorkspaceState) -> (bool, &'static str, String) {
-    if state.power != Power::Asleep {
-        return (false, reason::AWAKE, "the VM runs".to_owned());
-    }
-    let (why, words) = match state.sleep {
-        None | Some(SleepReason::NotStarted) => {
-            (reason::NEVER_WOKEN, "not used yet; the first action wakes it")
-        }
-        Some(SleepReason::Requested) => {
-            (reason::POWER_ASLEEP, "spec.power is Asleep; set it to Auto to use the workspace")
-        }
-        Some(SleepReason::Idle) => (reason::IDLE, "idle for spec.idle.sleepAfter; the next action wakes it"),
-        Some(SleepReason::OnDemand) => (ON_DEMAND, "put to sleep on demand; the next action wakes it"),
-        Some(SleepReason::MemoryPressure) => {
-            (MEMORY_PRESSURE, "the runner was short of memory; the next action wakes it")
-        }
-        Some(SleepReason::MemoryLimit) => {
-            (MEMORY_LIMIT, "the VM went over spec.limits.memory; the next action boots it again")
-        }
-        Some(SleepReason::VmDied) => (VM_DIED, "the VM ended by itself; the next action boots it again"),
-        Some(SleepReason::BootFailed) => {
-            (reason::BOOT_FAILED, "the VM doesn't boot; the next action tries again")
-        }
-    };
-    let message = state.message.as_ref().map_or_else(|| words.to_owned(), |more| format!("{words}: {more}"));
-    (true, why, message)
 }
 
 fn storage(workspace: &Workspace, state: &WorkspaceState) -> (bool, &'static str, String) {
@@ -250,77 +240,46 @@ fn software(workspace: &Workspace) -> String {
     names.join(",")
 }
 
-fn last_wake(wake: &vm_api::Wake) -> Option<Wake> {
-    let milliseconds = |count: u64| Some(u32::try_from(count).unwrap_or(u32::MAX));
-    Some(Wake {
-        at: Time(wake.at.parse().ok()?),
-        cause: match wake.cause {
-            vm_api::WakeCause::Exec | vm_api::WakeCause::File | vm_api::WakeCause::OnDemand => {
-                lodge_crds::WakeCause::Exec
-            }
-            vm_api::WakeCause::Preview => lodge_crds::WakeCause::Preview,
-            vm_api::WakeCause::Cron => lodge_crds::WakeCause::Cron,
-            vm_api::WakeCause::Session => lodge_crds::WakeCause::Session,
-            vm_api::WakeCause::Spec => lodge_crds::WakeCause::Spec,
-        },
-        queued_ms: milliseconds(wake.queued_ms),
-        booted_ms: milliseconds(wake.booted_ms),
-        first_byte_ms: wake.first_byte_ms.and_then(milliseconds),
-    })
-}
-
-fn idle_since(
-    was: Option<ObservedPower>,
-    old: Option<Time>,
-    state: &WorkspaceState,
-    now: &Time,
-) -> Option<Time> {
-    match (state.power, was) {
-        (Power::Asleep, Some(ObservedPower::Awake | ObservedPower::Waking)) => Some(now.clone()),
-        (Power::Asleep, _) => old,
-        (Power::Awake | Power::Waking | Power::Stopping, _) => None,
+/// How soon the new status has to be written in place of the old one; not at all if they are equal.
+pub fn urgency(old: &WorkspaceStatus, new: &WorkspaceStatus) -> Option<Urgency> {
+    if old == new {
+        return None;
     }
-}
-
-fn usage(old: Option<WorkspaceUsage>, fresh: Option<Usage>) -> Option<WorkspaceUsage> {
-    let Usage { storage_bytes, files, processes, memory_bytes } = fresh?;
-    let fresh = WorkspaceUsage {
-        storage_bytes: Some(storage_bytes),
-        files: Some(files),
-        sessions: None,
-        processes: Some(u32::try_from(processes).unwrap_or(u32::MAX)),
-        memory_bytes: Some(memory_bytes),
-    };
-    let Some(old) = old else { return Some(fresh) };
-    let is_near = |old: Option<u64>, new: Option<u64>, least: u64| match (old, new) {
-        (Some(old), Some(new)) => old.abs_diff(new) <= least.max(old / 4),
-        (old, new) => old == new,
-    };
-    let same = is_near(old.storage_bytes, fresh.storage_bytes, NEAR_BYTES)
-        && is_near(old.memory_bytes, fresh.memory_bytes, NEAR_BYTES)
-        && is_near(old.files, fresh.files, NEAR_COUNT)
-        && is_near(old.processes.map(Into::into), fresh.processes.map(Into::into), NEAR_COUNT);
-    Some(if same { old } else { fresh })
-}
-
-/// Whether two statuses differ in nothing but power and usage, which change often and matter little.
-pub fn is_only_power(old: &WorkspaceStatus, new: &WorkspaceStatus) -> bool {
-    let coarse = |status: &WorkspaceStatus| {
+    let without_trace = |status: &WorkspaceStatus| {
         let mut status = status.clone();
-        status.power = None;
-        status.last_wake = None;
-        status.idle_since = None;
-        status.usage = None;
+        (status.last_wake, status.idle_since) = (None, None);
+        status
+    };
+    let without_power = |status: &WorkspaceStatus| {
+        let mut status = without_trace(status);
+        (status.power, status.usage, status.booted_generation) = (None, None, None);
         status.conditions.retain(|condition| condition.type_ != condition::SLEEPING);
         status
     };
+    if without_trace(old) == without_trace(new) {
+        return Some(Urgency::Lowest);
+    }
     // From unbound to bound is more than power.
     let is_bound = |status: &WorkspaceStatus| !matches!(status.power, None | Some(ObservedPower::Unbound));
-    is_bound(old) == is_bound(new) && coarse(old) == coarse(new)
+    let is_low = is_bound(old) == is_bound(new) && without_power(old) == without_power(new);
+    Some(if is_low { Urgency::Low } else { Urgency::High })
 }
 
 /// What is worth an Event in going from one status to another.
-pub fn news(old: &WorkspaceStatus, new: &WorkspaceStatus) -> Option<News> {
+pub fn news(old: &WorkspaceStatus, new: &WorkspaceStatus) -> Vec<News> {
+    transition(old, new).into_iter().chain(loss(old, new)).collect()
+}
+
+/// Files that are gone.
+fn loss(old: &WorkspaceStatus, new: &WorkspaceStatus) -> Option<News> {
+    let lost = find(&new.conditions, DATA_LOST)?;
+    let is_new = find(&old.conditions, DATA_LOST).is_none_or(|before| before.message != lost.message);
+    let note = lost.message.clone();
+    is_new.then_some(News { severity: EventType::Warning, reason: DATA_LOST, action: "Bind", note })
+}
+
+/// Another answer to whether it is Ready, or why not.
+fn transition(old: &WorkspaceStatus, new: &WorkspaceStatus) -> Option<News> {
     let summary = |status: &WorkspaceStatus| {
         find(&status.conditions, condition::READY).map(|ready| (ready.status.clone(), ready.reason.clone()))
     };

@@ -1,6 +1,9 @@
 //! Writes the status, if it changed and it is time to; and announces transitions.
 
-use super::{Bound, Error, status};
+use super::{
+    Bound, Error,
+    status::{self, Urgency},
+};
 use crate::{certificate::system::GATEWAY_SERVICE, context::Context, store::WatchedWorkspace};
 use kube::{
     Api, ResourceExt,
@@ -9,10 +12,15 @@ use kube::{
 use lodge_crds::{Workspace, WorkspaceStatus, label};
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
-use vm_api::route;
+use vm_api::{Power, route};
 
 /// How long a change of power has to last before it is written.
 const SETTLE: Duration = Duration::from_secs(1);
+
+/// How long it may take until the status tells of a VM that was awake for a moment, and sleeps as before. When the Workspace is
+/// to be deleted is reckoned from what the runner says, too; only if operator and runner both begin anew within this time, the
+/// moment is forgotten, so it is at most a quarter of `deleteAfter`.
+const TRACE_INTERVAL: Duration = Duration::from_secs(600);
 
 /// When to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +39,19 @@ pub(super) async fn run(
     outcome: &Result<Bound, Error>,
     context: &Context,
 ) -> Result<Option<Duration>, Error> {
-    let new = status::build_status(workspace, outcome, &url(workspace, context), &context.clock.time());
-    publish(workspace, new, context).await
+    let uid = workspace.uid().unwrap_or_default();
+    let now = context.clock.time();
+    let asleep_since = outcome.as_ref().ok().and_then(|bound| {
+        let is_asleep = bound.state.power == Power::Asleep;
+        context.ledger.asleep_since(&uid, is_asleep.then_some(&now))
+    });
+    let url = url(workspace, context);
+    let new = status::build_status(workspace, outcome, &url, &now, asleep_since.as_ref());
+    let later = publish(workspace, new, context).await?;
+    if outcome.as_ref().is_ok_and(|bound| bound.has_lost_files) {
+        context.ledger.told_of_lost_files(&uid);
+    }
+    Ok(later)
 }
 
 /// Writes a status that may or may not be another than the present one.
@@ -43,7 +62,8 @@ pub(super) async fn publish(
 ) -> Result<Option<Duration>, Error> {
     let old = workspace.status.clone().unwrap_or_default();
     let uid = workspace.uid().unwrap_or_default();
-    match when(&old, &new, &uid, context) {
+    let urgency = status::urgency(&old, &new);
+    match when(urgency, workspace, context) {
         Write::Never => return Ok(None),
         Write::In(pause) => return Ok(Some(pause)),
         Write::Now => {}
@@ -52,25 +72,44 @@ pub(super) async fn publish(
     if let Ok(written) = written.0 {
         context.ledger.wrote(Arc::new(written));
     }
-    context.ledger.wrote_power(&uid, status::is_only_power(&old, &new));
-    if let Some(news) = status::news(&old, &new) {
+    context.ledger.wrote_power(&uid, urgency != Some(Urgency::High));
+    for news in status::news(&old, &new) {
+        if news.reason == status::DATA_LOST {
+            context.metrics.lost_data();
+            tracing::error!(
+                workspace = workspace.name_any(),
+                namespace = workspace.namespace(),
+                "{}",
+                news.note
+            );
+        }
         context.announcer.announce(workspace, news);
     }
     Ok(None)
 }
 
-fn when(old: &WorkspaceStatus, new: &WorkspaceStatus, uid: &str, context: &Context) -> Write {
-    if old == new {
-        context.ledger.power_settled(uid);
-        return Write::Never;
-    }
-    if !status::is_only_power(old, new) {
-        return Write::Now;
-    }
-    let (changed, written) = context.ledger.power_changed(uid);
-    let pause =
-        written.map_or(Duration::ZERO, |ago| context.config.timing.power_interval.saturating_sub(ago));
-    let pause = pause.max(SETTLE.min(context.config.timing.power_interval).saturating_sub(changed));
+fn when(urgency: Option<Urgency>, workspace: &Workspace, context: &Context) -> Write {
+    let (uid, interval) = (workspace.uid().unwrap_or_default(), context.config.timing.power_interval);
+    let pause = match urgency {
+        None => {
+            context.ledger.power_settled(&uid);
+            context.ledger.trace_settled(&uid);
+            return Write::Never;
+        }
+        Some(Urgency::High) => return Write::Now,
+        Some(Urgency::Low) => {
+            let (changed, written) = context.ledger.power_changed(&uid);
+            let pause = written.map_or(Duration::ZERO, |ago| interval.saturating_sub(ago));
+            pause.max(SETTLE.min(interval).saturating_sub(changed))
+        }
+        Some(Urgency::Lowest) => {
+            context.ledger.power_settled(&uid);
+            let most = TRACE_INTERVAL.max(interval);
+            let delete_after = workspace.spec.idle.delete_after.as_ref();
+            let most = delete_after.map_or(most, |after| most.min(after.get() / 4));
+            most.saturating_sub(context.ledger.trace_changed(&uid))
+        }
+    };
     if pause.is_zero() { Write::Now } else { Write::In(pause) }
 }
 

@@ -111,7 +111,7 @@ impl Fixture {
     /// The runner's pod comes up and is connected.
     pub(crate) fn connect_runner(&self) {
         let connection: Arc<dyn RunnerConnection> = Arc::clone(&self.runner) as _;
-        self.context.roster.connected(&self.runner_id(), connection);
+        self.context.roster.connected(&self.runner_id(), connection, self.runner.states());
     }
 
     /// The connection to the runner breaks.
@@ -177,6 +177,9 @@ impl Fixture {
         fill(services, ours(self.api.list("/api/v1", "services")));
         fill(network_policies, ours(self.api.list("/apis/networking.k8s.io/v1", "networkpolicies")));
         fill(secrets, ours(self.api.list("/api/v1", "secrets")));
+        for watched in self.context.stores.workspaces.state() {
+            workspace::notice(&watched, &self.context);
+        }
     }
 }
 

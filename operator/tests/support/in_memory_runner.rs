@@ -26,6 +26,10 @@ type Told = Option<WorkspaceChange>;
 #[derive(Debug, Default)]
 struct State {
     workspaces: BTreeMap<String, WorkspaceConfig>,
+    /// What is on its volume: the epoch of each workspace.
+    volume: BTreeMap<String, u64>,
+    /// What it says about a workspace, in place of what one says that was never used.
+    said: BTreeMap<String, WorkspaceState>,
     puts: usize,
     deletes: Vec<(String, u64)>,
     is_hung: bool,
@@ -126,9 +130,27 @@ impl InMemoryRunner {
         }
     }
 
-    /// Forgets everything but its runs, and ends its streams. Runs that went on are lost.
+    /// From now on it says this about a workspace, if it is asked.
+    pub(crate) fn say(&self, state: WorkspaceState) {
+        self.0.lock().unwrap().said.insert(state.uid.clone(), state);
+    }
+
+    /// What it says about its workspaces.
+    pub(crate) fn states(&self) -> Vec<WorkspaceState> {
+        let inner = self.0.lock().unwrap();
+        inner.workspaces.iter().map(|(uid, config)| inner.state(uid, config)).collect()
+    }
+
+    /// Its volume is replaced by an empty one.
+    pub(crate) fn lose_volume(&self) {
+        self.0.lock().unwrap().volume.clear();
+        self.forget_runs();
+    }
+
+    /// Forgets everything but what is on its volume and its runs, and ends its streams. Runs that went on are lost.
     pub(crate) fn restart(&self) {
         let mut inner = self.0.lock().unwrap();
+        inner.said.clear();
         inner.workspaces.clear();
         for run in inner.runs.values_mut().filter(|run| !run.is_finished()) {
             run.finished_at = Some(run.started_at.clone());
@@ -141,6 +163,22 @@ impl InMemoryRunner {
 
     fn check(&self) -> Result<(), Error> {
         if self.0.lock().unwrap().is_hung { Err(Error::Timeout(Duration::from_secs(10))) } else { Ok(()) }
+    }
+}
+
+impl State {
+    fn state(&self, uid: &str, config: &WorkspaceConfig) -> WorkspaceState {
+        self.said.get(uid).cloned().unwrap_or_else(|| state(uid, config))
+    }
+
+    /// Refuses whoever's binding is over.
+    fn check_epoch(&self, uid: &str, epoch: u64) -> Result<(), Error> {
+        match self.volume.get(uid) {
+            Some(known) if epoch < *known => {
+                Err(refusal(ProblemCode::StaleEpoch, "a later epoch owns this workspace"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -180,14 +218,30 @@ impl RunnerConnection for InMemoryRunner {
             .with_field(format!("spec.software[{index}].name"));
             return Err(Error::Refused(Box::new(problem)));
         }
+        inner.check_epoch(uid, config.epoch)?;
+        inner.volume.insert(uid.to_owned(), config.epoch);
         inner.workspaces.insert(uid.to_owned(), config.clone());
         Ok(state(uid, config))
+    }
+
+    async fn get(&self, uid: &str) -> Result<WorkspaceState, Error> {
+        self.check()?;
+        let inner = self.0.lock().unwrap();
+        match inner.workspaces.get(uid) {
+            Some(config) => Ok(inner.state(uid, config)),
+            None if inner.volume.contains_key(uid) => {
+                Err(refusal(ProblemCode::WorkspaceNotBound, "it was not told its configuration yet"))
+            }
+            None => Err(refusal(ProblemCode::WorkspaceNotFound, "this runner has no such workspace")),
+        }
     }
 
     async fn delete(&self, uid: &str, epoch: u64) -> Result<(), Error> {
         self.check()?;
         let mut inner = self.0.lock().unwrap();
+        inner.check_epoch(uid, epoch)?;
         inner.workspaces.remove(uid);
+        inner.volume.remove(uid);
         inner.deletes.push((uid.to_owned(), epoch));
         Ok(())
     }

@@ -198,7 +198,7 @@ async fn the_epoch_grows_when_the_workspace_moves_to_another_runner() {
     fixture.connect_runner();
     fixture.reconcile().await.unwrap();
     let mut object = fixture.api.get(crate::fixture::ADA).unwrap();
-    object["status"]["runner"] = json!({"name": "lodge-runner-7", "epoch": 4});
+    object["status"]["runner"] = json!({"name": "old-runner-7", "epoch": 4});
     fixture.api.put(crate::fixture::ADA, object);
     fixture.reconcile().await.unwrap();
     let runner = fixture.ada().status.unwrap().runner.unwrap();

@@ -43,7 +43,7 @@ pub(super) fn build_stateful_set(namespace: &str, set: &RunnerSet, config: &Runn
     StatefulSet {
         metadata,
         spec: Some(StatefulSetSpec {
-            replicas: Some(1),
+            replicas: Some(i32::try_from(set.replicas).unwrap_or(i32::MAX)),
             service_name: Some(RUNNER.to_owned()),
             pod_management_policy: Some("Parallel".to_owned()),
             selector: LabelSelector { match_labels: Some(selector), match_expressions: None },
