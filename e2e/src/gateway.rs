@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
-use hyper::client::conn::http1::SendRequest;
+use hyper::{body::Incoming, client::conn::http1::SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use std::{
@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{net::TcpStream, task::JoinHandle};
+use tokio_rustls::client::TlsStream;
 
 /// Who asks.
 #[derive(Debug, Clone)]
@@ -25,6 +26,77 @@ pub enum Identity {
     Administrator,
     /// Nobody.
     Anonymous,
+}
+
+impl Identity {
+    /// The `authorization` header of whoever it is.
+    #[must_use]
+    pub fn authorization(&self) -> Option<String> {
+        match self {
+            Self::Token(token) => Some(format!("Bearer {token}")),
+            Self::Administrator | Self::Anonymous => None,
+        }
+    }
+}
+
+/// Where the gateway is, and how to be trusted by it and trust it.
+#[derive(Debug, Clone)]
+pub struct Door {
+    /// Address of its Service.
+    pub address: String,
+    /// The name that its certificate is for.
+    pub name: String,
+    /// TLS that trusts it and shows no certificate.
+    pub anonymous: Arc<rustls::ClientConfig>,
+    administrator: Arc<rustls::ClientConfig>,
+}
+
+impl Door {
+    /// Looks where the gateway is.
+    ///
+    /// # Errors
+    /// If it isn't installed.
+    pub fn find(cluster: &Cluster) -> Result<Self> {
+        Ok(Self {
+            address: cluster.field(SYSTEM_NAMESPACE, "service/lodge-gateway", ".spec.clusterIP")?,
+            name: gateway_name(),
+            anonymous: Arc::new(tls(cluster, &Identity::Anonymous)?),
+            administrator: Arc::new(tls(cluster, &Identity::Administrator)?),
+        })
+    }
+
+    /// Connects to the gateway's Service from the node, with TLS.
+    ///
+    /// # Errors
+    /// If the gateway can't be reached.
+    pub async fn connect(&self, identity: &Identity) -> Result<TlsStream<TcpStream>> {
+        let tcp =
+            TcpStream::connect((self.address.as_str(), 443)).await.context("connecting to the gateway")?;
+        tcp.set_nodelay(true)?;
+        let config = match identity {
+            Identity::Administrator => &self.administrator,
+            Identity::Token(_) | Identity::Anonymous => &self.anonymous,
+        };
+        let connector = tokio_rustls::TlsConnector::from(config.clone());
+        connector.connect(ServerName::try_from(self.name.clone())?, tcp).await.context("TLS with the gateway")
+    }
+
+    /// A client on a connection of its own.
+    ///
+    /// # Errors
+    /// If the gateway can't be reached.
+    pub async fn client(&self, identity: &Identity) -> Result<GatewayClient> {
+        let stream = self.connect(identity).await?;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let connection = tokio::spawn(async move { drop(connection.with_upgrades().await) });
+        Ok(GatewayClient { sender, authorization: identity.authorization(), connection })
+    }
+}
+
+/// The name that the gateway's certificate is for.
+#[must_use]
+pub fn gateway_name() -> String {
+    format!("lodge-gateway.{SYSTEM_NAMESPACE}.svc")
 }
 
 /// One answer of the gateway.
@@ -56,10 +128,19 @@ impl Answer {
     }
 }
 
+/// The body of a request.
+pub type ClientBody = BoxBody<Bytes, Infallible>;
+
+/// A body that is at hand.
+#[must_use]
+pub fn whole(body: impl Into<Bytes>) -> ClientBody {
+    Full::new(body.into()).boxed()
+}
+
 /// A connection to the gateway.
 #[derive(Debug)]
 pub struct GatewayClient {
-    sender: SendRequest<BoxBody<Bytes, Infallible>>,
+    sender: SendRequest<ClientBody>,
     authorization: Option<String>,
     connection: JoinHandle<()>,
 }
@@ -76,19 +157,7 @@ impl GatewayClient {
     /// # Errors
     /// If the gateway isn't installed or can't be reached.
     pub async fn connect(cluster: &Cluster, identity: &Identity) -> Result<Self> {
-        let address = cluster.field(SYSTEM_NAMESPACE, "service/lodge-gateway", ".spec.clusterIP")?;
-        let tcp = TcpStream::connect((address.as_str(), 443)).await.context("connecting to the gateway")?;
-        tcp.set_nodelay(true)?;
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(tls(cluster, identity)?));
-        let name = ServerName::try_from(format!("lodge-gateway.{SYSTEM_NAMESPACE}.svc"))?;
-        let stream = connector.connect(name, tcp).await.context("TLS with the gateway")?;
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let connection = tokio::spawn(async move { drop(connection.await) });
-        let authorization = match identity {
-            Identity::Token(token) => Some(format!("Bearer {token}")),
-            Identity::Administrator | Identity::Anonymous => None,
-        };
-        Ok(Self { sender, authorization, connection })
+        Door::find(cluster)?.client(identity).await
     }
 
     /// Sends one request and reads the whole answer.
@@ -96,7 +165,7 @@ impl GatewayClient {
     /// # Errors
     /// If the connection breaks.
     pub async fn send(&mut self, method: &str, path: &str, body: impl Into<Bytes>) -> Result<Answer> {
-        self.send_body(method, path, None, Full::new(body.into()).boxed()).await
+        self.send_body(method, path, None, whole(body)).await
     }
 
     /// Announces a body of `length` bytes, sends none of it, and reads the answer.
@@ -113,29 +182,48 @@ impl GatewayClient {
         method: &str,
         path: &str,
         length: Option<u64>,
-        body: BoxBody<Bytes, Infallible>,
+        body: ClientBody,
     ) -> Result<Answer> {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", format!("lodge-gateway.{SYSTEM_NAMESPACE}.svc"))
-            .header("content-type", "application/json");
-        if let Some(authorization) = &self.authorization {
-            request = request.header("authorization", authorization);
-        }
+        let mut request = self.request(method, path);
         if let Some(length) = length {
             request = request.header("content-length", length);
         }
-        let request = request.body(body)?;
-        self.sender.ready().await.context("the connection to the gateway")?;
         let start = Instant::now();
-        let mut response = self.sender.send_request(request).await?;
+        let mut response = self.open(request, body).await?;
         let first = response.body_mut().frame().await.transpose()?;
         let first_byte = start.elapsed();
         let (head, rest) = response.into_parts();
         let mut body = first.and_then(|frame| frame.into_data().ok()).unwrap_or_default().to_vec();
         body.extend_from_slice(&rest.collect().await?.to_bytes());
         Ok(Answer { status: head.status, headers: head.headers, body: body.into(), first_byte })
+    }
+
+    /// A request with the headers that every request has.
+    #[must_use]
+    pub fn request(&self, method: &str, path: &str) -> http::request::Builder {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", gateway_name())
+            .header("content-type", "application/json");
+        match &self.authorization {
+            Some(authorization) => request.header("authorization", authorization),
+            None => request,
+        }
+    }
+
+    /// Sends a request and returns the answer as soon as its head is there. Until its body is read, the connection serves
+    /// nothing else.
+    ///
+    /// # Errors
+    /// If the connection breaks.
+    pub async fn open(
+        &mut self,
+        request: http::request::Builder,
+        body: ClientBody,
+    ) -> Result<http::Response<Incoming>> {
+        self.sender.ready().await.context("the connection to the gateway")?;
+        Ok(self.sender.send_request(request.body(body)?).await?)
     }
 
     /// Runs a shell command in a workspace.

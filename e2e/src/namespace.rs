@@ -51,6 +51,14 @@ impl Namespace {
     /// If it is refused or not Ready within two minutes; the error shows its status.
     pub fn ready_workspace(&self, workspace: &str, spec: &str) -> Result<()> {
         self.apply_workspace(workspace, spec)?.success()?;
+        self.wait_ready(workspace)
+    }
+
+    /// Waits until `kubectl wait` finds a Workspace Ready.
+    ///
+    /// # Errors
+    /// If it is not within two minutes; the error shows its status.
+    pub fn wait_ready(&self, workspace: &str) -> Result<()> {
         let object = format!("workspace/{workspace}");
         let wait = ["wait", "--for=condition=Ready", "--timeout=120s", "-n", &self.name, &object];
         let waited = self.cluster.kubectl(&wait)?;

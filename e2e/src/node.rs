@@ -48,6 +48,22 @@ pub fn vm_processes(pod_uid: &str) -> Result<Vec<Process>> {
     Ok(all)
 }
 
+/// The vm process that a workspace runs in: the one that holds its files open.
+///
+/// # Errors
+/// If it is asleep.
+pub fn vm_process_of(pod_uid: &str, workspace_uid: &str) -> Result<Process> {
+    let holds = |process: &Process| {
+        let Ok(open) = std::fs::read_dir(format!("/proc/{}/fd", process.pid)) else { return false };
+        open.flatten()
+            .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+            .any(|path| path.to_string_lossy().contains(workspace_uid))
+    };
+    vm_processes(pod_uid)?.into_iter().find(holds).with_context(|| {
+        format!("no vm process of pod {pod_uid} has files of workspace {workspace_uid} open")
+    })
+}
+
 /// Kills a process of this test's own pods with SIGKILL.
 ///
 /// # Errors

@@ -35,6 +35,18 @@ impl User {
         Ok(Self { token, name, kubeconfig, cluster: cluster.clone() })
     }
 
+    /// Binds the account to a ClusterRole in another namespace too.
+    ///
+    /// # Errors
+    /// If the cluster refuses.
+    pub fn grant(&self, namespace: &Namespace, role: &str) -> Result<()> {
+        let account = self.name.strip_prefix("system:serviceaccount:").unwrap_or(&self.name);
+        let (role, account) = (format!("--clusterrole={role}"), format!("--serviceaccount={account}"));
+        let create = ["create", "rolebinding", "guest", "-n", &namespace.name, &role, &account];
+        self.cluster.kubectl(&create)?.success()?;
+        Ok(())
+    }
+
     /// The administrator's kubeconfig with its credentials replaced by the token.
     fn kubeconfig(cluster: &Cluster, token: &str) -> Result<String> {
         let view = cluster.kubectl(&["config", "view", "--raw", "-o", "json"])?.success()?;

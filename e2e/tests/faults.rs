@@ -1,18 +1,30 @@
-//! What survives when parts are killed.
+//! What survives when parts are killed. One test at a time: they disturb the whole cluster.
 
 #![cfg(test)]
 
 use anyhow::{Context, Result};
 use e2e::{
     cluster::{Cluster, SYSTEM_NAMESPACE},
+    faults::{self, FaultsArgs},
     namespace::{Namespace, eventually},
     node,
 };
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Waits for the turn of a test.
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 #[test]
 #[ignore = "needs the local cluster: make test runs it"]
 fn a_killed_vm_process_costs_its_workspace_one_boot_and_its_neighbour_nothing() -> Result<()> {
+    let _alone = alone();
     let cluster = Cluster::find()?;
     let namespace = Namespace::create(&cluster, "killvm")?;
     namespace.ready_workspace("ada", "")?;
@@ -37,6 +49,7 @@ fn a_killed_vm_process_costs_its_workspace_one_boot_and_its_neighbour_nothing() 
 #[test]
 #[ignore = "needs the local cluster: make test runs it"]
 fn a_restarted_runner_takes_its_workspaces_and_their_files_back() -> Result<()> {
+    let _alone = alone();
     let cluster = Cluster::find()?;
     let namespace = Namespace::create(&cluster, "killrunner")?;
     namespace.ready_workspace("ada", "  env: [{name: A, value: b}]")?;
@@ -54,6 +67,7 @@ fn a_restarted_runner_takes_its_workspaces_and_their_files_back() -> Result<()> 
 #[test]
 #[ignore = "needs the local cluster: make test runs it"]
 fn a_killed_operator_disturbs_nothing_that_runs_and_its_successor_goes_on() -> Result<()> {
+    let _alone = alone();
     let cluster = Cluster::find()?;
     let namespace = Namespace::create(&cluster, "killop")?;
     namespace.ready_workspace("ada", "")?;
@@ -72,4 +86,19 @@ fn a_killed_operator_disturbs_nothing_that_runs_and_its_successor_goes_on() -> R
         cluster.field(&namespace.name, "pod/lodge-runner-0", ".status.containerStatuses[0].restartCount")?;
     assert_eq!(restarts, "0");
     Ok(())
+}
+
+#[test]
+#[ignore = "needs the local cluster: make test runs it"]
+fn under_load_no_fault_loses_an_acknowledged_write_or_disturbs_a_healthy_path() -> Result<()> {
+    let _alone = alone();
+    let mut table = Vec::new();
+    let outcome = faults::run(&FaultsArgs::short(), &mut table);
+    print_table(&table);
+    outcome
+}
+
+#[expect(clippy::print_stdout, reason = "the times to recover stand in the log of the tests")]
+fn print_table(table: &[u8]) {
+    println!("{}", String::from_utf8_lossy(table));
 }

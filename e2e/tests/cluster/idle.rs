@@ -1,7 +1,5 @@
 //! An idle cluster is quiet, and a workspace costs few writes.
 
-#![cfg(test)]
-
 use anyhow::Result;
 use e2e::{audit::AuditMark, cluster::Cluster, namespace::Namespace};
 use std::time::Duration;

@@ -1,7 +1,5 @@
 //! The life of a Workspace on a real cluster: applied, ready, used, isolated from its neighbour, deleted.
 
-#![cfg(test)]
-
 use anyhow::Result;
 use e2e::{
     cluster::Cluster,

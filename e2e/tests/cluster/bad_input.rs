@@ -1,7 +1,5 @@
 //! Bad input: each gets a clear error that names the thing and the way out, and loses nothing.
 
-#![cfg(test)]
-
 use anyhow::Result;
 use e2e::{
     cluster::Cluster,

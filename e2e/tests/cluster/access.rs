@@ -1,7 +1,5 @@
 //! Who may do what: Kubernetes RBAC on virtual subresources is the truth at the gateway.
 
-#![cfg(test)]
-
 use anyhow::Result;
 use e2e::{
     cluster::{Cluster, SYSTEM_NAMESPACE},
