@@ -15,12 +15,19 @@ use crate::authorize::Authorizer;
 use crate::client_ca::ClientCa;
 use crate::config::Config;
 use crate::deliver::Postman;
+use crate::dial::Dialer;
 use crate::directory::Directory;
 use crate::forward::Forwarder;
-use crate::handle::{Handler, RequestIds};
+use crate::handle::Handler;
 use crate::hold::WaitingRoom;
+use crate::lease::Leases;
 use crate::metrics::{Levels, Metrics};
+use crate::openapi::OpenApi;
+use crate::peer::Seats;
 use crate::plain::{self, Report};
+use crate::pool::Pool;
+use crate::rate::Meters;
+use crate::request_id::RequestIds;
 use crate::review::Reviewer;
 use crate::server::Server;
 use crate::spawn::Spawner;
@@ -52,6 +59,13 @@ pub struct Gateway {
     background: Spawner,
     /// Cancelled when the gateway has drained, or has given up draining.
     end: CancellationToken,
+}
+
+/// What clients are served in.
+struct Foreground {
+    /// Connections of clients, and tunnels.
+    spawner: Spawner,
+    closing: CancellationToken,
 }
 
 /// What the watches need.
@@ -115,15 +129,17 @@ impl Gateway {
         let client_ca = Arc::new(ClientCa::new(provider));
         let end = CancellationToken::new();
         let background = Spawner::new(end.clone());
-        let handler = build_handler(&config, &client, &state, client_ca.clone(), &background);
+        let foreground = Foreground { spawner: Spawner::new(end.clone()), closing: CancellationToken::new() };
+        let handler = build_handler(&config, &client, &state, client_ca.clone(), &background, &foreground);
         let server = Arc::new(Server {
             handler: Arc::new(handler),
             tls: state.tls.clone(),
             metrics,
             timeouts: config.timeouts.clone(),
             limits: config.limits.clone(),
-            spawner: Spawner::new(end.clone()),
-            closing: CancellationToken::new(),
+            seats: Arc::new(Seats::new(config.limits.connections_per_address)),
+            spawner: foreground.spawner,
+            closing: foreground.closing,
         });
         let watches = Watches { client, client_ca };
         Ok(Self { clients, probes, state, server, watches, config, background, end })
@@ -192,33 +208,45 @@ fn build_handler(
     client: &Client,
     state: &State,
     client_ca: Arc<ClientCa>,
-    spawner: &Spawner,
+    background: &Spawner,
+    foreground: &Foreground,
 ) -> Handler {
     let Config { timeouts, limits, .. } = config;
     let metrics = &state.metrics;
     let reviewer = Reviewer::new(client.clone(), limits.reviews, timeouts.review, metrics.clone());
-    let forwarder =
-        Forwarder::new(state.directory.clone(), state.tls.clone(), config.runner_port, spawner.clone());
+    let pool = Arc::new(Pool::default());
+    background.spawn(pool.clone().sweep());
+    let dialer = Dialer::new(state.tls.clone(), config.runner_port, background.clone());
+    let authenticator = Authenticator::new(
+        reviewer.clone(),
+        &config.token_audiences,
+        timeouts.clone(),
+        limits.cached_reviews,
+        client_ca,
+        limits.stranger_rate,
+    );
+    let leases = Leases {
+        authenticator: Arc::new(authenticator),
+        authorizer: Arc::new(Authorizer::new(reviewer, timeouts.clone(), limits.cached_reviews)),
+        timeouts: timeouts.clone(),
+        closing: foreground.closing.clone(),
+    };
     Handler {
-        authenticator: Authenticator::new(
-            reviewer.clone(),
-            &config.token_audiences,
-            timeouts.clone(),
-            limits.cached_reviews,
-            client_ca,
-        ),
-        authorizer: Authorizer::new(reviewer, timeouts.clone(), limits.cached_reviews),
+        leases: Arc::new(leases),
         postman: Postman {
             directory: state.directory.clone(),
             room: state.room.clone(),
-            forwarder,
+            forwarder: Forwarder { dialer, pool },
             metrics: metrics.clone(),
             timeouts: timeouts.clone(),
         },
+        openapi: OpenApi::default(),
         metrics: metrics.clone(),
         limits: limits.clone(),
         slots: Arc::new(Semaphore::new(limits.requests)),
+        users: Arc::new(Meters::new(limits.user_rate, limits.user_requests)),
         request_ids: RequestIds::default(),
+        spawner: foreground.spawner.clone(),
     }
 }
 

@@ -5,11 +5,15 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use gateway::config::{Config, Limits, Timeouts};
+use gateway::config::{Config, Limits, Rate, Timeouts};
 use vm_api::WireDuration;
 
 /// What was withdrawn must stop working within this.
 const LONGEST_TTL: Duration = Duration::from_secs(10);
+/// Streams of who was withdrawn must end within [`LONGEST_TTL`], the time for a review included.
+const LONGEST_RECHECK: Duration = Duration::from_secs(5);
+/// Data may flow without the API server for a while, and not for ever.
+const LONGEST_GRACE: Duration = Duration::from_secs(600);
 /// Less than this is too little for HTTP, more only helps attackers.
 const HEADER_BYTES: RangeInclusive<u32> = 8 * 1024..=1024 * 1024;
 
@@ -76,6 +80,13 @@ struct TimeoutArgs {
     /// How long a denied permission is remembered
     #[arg(long, default_value = "2s", value_name = "DURATION")]
     denied_ttl: WireDuration,
+    /// How often the user of a stream (events, shells, uploads) is reviewed again; a stream of who may no longer ends within
+    /// 10s (at most 5s)
+    #[arg(long, default_value = "4s", value_name = "DURATION")]
+    stream_recheck_interval: WireDuration,
+    /// How long what the API server granted last still counts while it does not answer; 0s: not at all (at most 10m)
+    #[arg(long, default_value = "60s", value_name = "DURATION")]
+    outage_grace: WireDuration,
     /// How long a review by the API server may take
     #[arg(long, default_value = "5s", value_name = "DURATION")]
     review_timeout: WireDuration,
@@ -85,7 +96,7 @@ struct TimeoutArgs {
     /// How long a client may take to send the head of a request, and how long a kept-alive connection may be idle
     #[arg(long, default_value = "60s", value_name = "DURATION")]
     header_timeout: WireDuration,
-    /// How long a client may send or take nothing in the middle of a body
+    /// How long a client may send or take nothing in the middle of a body; standard input and WebSockets may be quiet
     #[arg(long, default_value = "60s", value_name = "DURATION")]
     stall_timeout: WireDuration,
     /// How long connections are still accepted after the signal to stop, until load balancers have noticed
@@ -102,9 +113,28 @@ struct LimitArgs {
     /// Most connections of clients
     #[arg(long, default_value_t = 4096, value_name = "N")]
     max_connections: usize,
+    /// Most connections of one client's address
+    #[arg(long, default_value_t = 1024, value_name = "N")]
+    max_connections_per_address: usize,
     /// Most requests at once
     #[arg(long, default_value_t = 4096, value_name = "N")]
     max_requests: usize,
+    /// Most requests of one user at once, streams included
+    #[arg(long, default_value_t = 1024, value_name = "N")]
+    max_user_requests: usize,
+    /// Most requests of one user in a second; 0: no limit
+    #[arg(long, default_value_t = 2000, value_name = "N")]
+    max_user_requests_per_second: u32,
+    /// Most requests of one user at once after a quiet time
+    #[arg(long, default_value_t = 4000, value_name = "N")]
+    max_user_burst: u32,
+    /// Most requests in a second of one client's address without credentials or with ones that are not known to be good;
+    /// 0: no limit. Behind a proxy that hides addresses, all strangers share this
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    max_strangers_per_second: u32,
+    /// Most such requests at once after a quiet time
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    max_stranger_burst: u32,
     /// Most requests that wait for one workspace
     #[arg(long, default_value_t = 64, value_name = "N")]
     max_held_per_workspace: usize,
@@ -120,10 +150,10 @@ struct LimitArgs {
     /// Largest head of a request
     #[arg(long, default_value_t = 64 * 1024, value_name = "BYTES")]
     max_header_bytes: u32,
-    /// Largest body of an exec
+    /// Largest body of an exec, or of another request whose body is a JSON document
     #[arg(long, default_value_t = 16 * 1024 * 1024, value_name = "BYTES")]
     max_exec_body_bytes: u64,
-    /// Largest body of a file upload
+    /// Largest body of an upload: a file, an archive, a batch of files, standard input
     #[arg(long, default_value_t = 16 * 1024 * 1024 * 1024, value_name = "BYTES")]
     max_file_body_bytes: u64,
 }
@@ -186,6 +216,8 @@ impl TimeoutArgs {
             refused_token_ttl,
             allowed_ttl,
             denied_ttl,
+            stream_recheck_interval,
+            outage_grace,
             review_timeout,
             handshake_timeout,
             header_timeout,
@@ -199,6 +231,15 @@ impl TimeoutArgs {
                 "{argument} {ttl} is too long: what was withdrawn must stop working within 10s"
             );
         }
+        anyhow::ensure!(
+            !stream_recheck_interval.0.is_zero() && stream_recheck_interval.0 <= LONGEST_RECHECK,
+            "--stream-recheck-interval {stream_recheck_interval} is outside of 1ms to 5s: streams of who may no longer \
+             must end within 10s"
+        );
+        anyhow::ensure!(
+            outage_grace.0 <= LONGEST_GRACE,
+            "--outage-grace {outage_grace} is too long: nothing can be withdrawn in that time; use at most 10m"
+        );
         Ok(Timeouts {
             hold: hold_timeout.0,
             unknown_grace: unknown_grace.0,
@@ -206,6 +247,8 @@ impl TimeoutArgs {
             refused_token: refused_token_ttl.0,
             allowed: allowed_ttl.0,
             denied: denied_ttl.0,
+            stream_recheck: stream_recheck_interval.0,
+            outage_grace: outage_grace.0,
             review: review_timeout.0,
             handshake: handshake_timeout.0,
             header: header_timeout.0,
@@ -220,7 +263,13 @@ impl LimitArgs {
     fn into_limits(self) -> anyhow::Result<Limits> {
         let Self {
             max_connections,
+            max_connections_per_address,
             max_requests,
+            max_user_requests,
+            max_user_requests_per_second,
+            max_user_burst,
+            max_strangers_per_second,
+            max_stranger_burst,
             max_held_per_workspace,
             max_held,
             max_reviews,
@@ -237,7 +286,11 @@ impl LimitArgs {
         );
         Ok(Limits {
             connections: max_connections,
+            connections_per_address: max_connections_per_address,
             requests: max_requests,
+            user_requests: max_user_requests,
+            user_rate: Rate { per_second: max_user_requests_per_second, burst: max_user_burst },
+            stranger_rate: Rate { per_second: max_strangers_per_second, burst: max_stranger_burst },
             held_per_workspace: max_held_per_workspace,
             held: max_held,
             reviews: max_reviews,

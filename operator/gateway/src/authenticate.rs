@@ -3,20 +3,27 @@
 //! The order is the API server's: a certificate that counts wins; if it does not count, the token decides. Tokens are
 //! never kept, logged or forwarded: they are remembered as their hash.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus, UserInfo};
+use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use vm_api::ProblemCode;
 
-use crate::client_ca::{self, ClientCa, PeerCertificate};
-use crate::config::Timeouts;
+use crate::client_ca::{self, ClientCa};
+use crate::config::{Rate, Timeouts};
 use crate::metrics::ReviewKind;
+use crate::peer::Peer;
 use crate::problem::Refusal;
+use crate::rate::{Excess, Meters, network};
 use crate::review::{self, Reviewer};
-use crate::review_cache::{Review, ReviewCache};
+use crate::review_cache::{Review, ReviewCache, Reviewed};
 use crate::user::{Proof, User};
 
 /// Largest token; the API server takes no larger one in a header either.
@@ -41,6 +48,9 @@ pub(crate) enum Error {
     /// The certificate does not count, and there is no token.
     #[error("{0}")]
     CertificateRefused(#[from] client_ca::Error),
+    /// Too many from this address did not count.
+    #[error("too many requests from your address came without credentials that count")]
+    TooMany(Duration),
     /// The API server cannot be asked.
     #[error("the bearer token cannot be checked now: {0}")]
     Unavailable(#[from] review::Error),
@@ -59,6 +69,9 @@ impl From<Error> for Refusal {
                 "the bearer token cannot be checked now: the cluster's API server does not answer; try again",
             )
             .retry_after(1),
+            Error::TooMany(wait) => Self::new(ProblemCode::LimitUserRequests, format!("{error}; {WAYS_IN}"))
+                .with_limit("--max-strangers-per-second")
+                .retry_after(wait.as_secs().saturating_add(1).try_into().unwrap_or(u32::MAX)),
             Error::Anonymous | Error::Malformed | Error::TokenRefused | Error::CertificateRefused(_) => {
                 Self::new(ProblemCode::Unauthenticated, format!("{error}; {WAYS_IN}"))
             }
@@ -73,6 +86,8 @@ pub(crate) struct Authenticator {
     timeouts: Timeouts,
     tokens: ReviewCache<Option<Arc<User>>, review::Error>,
     client_ca: Arc<ClientCa>,
+    /// Those who are not known yet, by address.
+    strangers: Meters<IpAddr>,
 }
 
 impl Authenticator {
@@ -82,34 +97,70 @@ impl Authenticator {
         timeouts: Timeouts,
         capacity: usize,
         client_ca: Arc<ClientCa>,
+        stranger_rate: Rate,
     ) -> Self {
         let audiences = (!audiences.is_empty()).then(|| audiences.to_vec());
-        Self { reviewer, audiences, timeouts, tokens: ReviewCache::new(capacity), client_ca }
+        let (tokens, strangers) = (ReviewCache::new(capacity), Meters::new(stranger_rate, usize::MAX));
+        Self { reviewer, audiences, timeouts, tokens, client_ca, strangers }
     }
 
-    /// The user behind a request.
+    /// The user behind a request, as an answer of the API server says that is no older than that.
     pub(crate) async fn authenticate(
         &self,
         headers: &HeaderMap,
-        certificate: Option<&PeerCertificate>,
+        peer: &Peer,
+        most_age: Duration,
     ) -> Result<Arc<User>, Error> {
-        let by_certificate = certificate.map(|certificate| certificate.user(&self.client_ca));
-        match by_certificate {
+        match peer.certificate.as_ref().map(|certificate| certificate.user(&self.client_ca)) {
             Some(Ok(user)) => Ok(user),
-            Some(Err(error)) if !headers.contains_key(AUTHORIZATION) => Err(error.into()),
-            Some(Err(_)) | None => self.by_token(headers).await,
+            Some(Err(error)) if !headers.contains_key(AUTHORIZATION) => {
+                self.admit_stranger(peer)?;
+                Err(error.into())
+            }
+            Some(Err(_)) | None => self.by_token(headers, peer, most_age).await,
         }
     }
 
-    async fn by_token(&self, headers: &HeaderMap) -> Result<Arc<User>, Error> {
-        let token = bearer_token(headers)?;
+    async fn by_token(
+        &self,
+        headers: &HeaderMap,
+        peer: &Peer,
+        most_age: Duration,
+    ) -> Result<Arc<User>, Error> {
+        let token = match bearer_token(headers) {
+            Ok(token) => token,
+            Err(error) => {
+                self.admit_stranger(peer)?;
+                return Err(error);
+            }
+        };
         let key = Sha256::digest(token).into();
-        let known = self.tokens.get_or_ask(key, || self.review(token)).await?;
-        known.ok_or(Error::TokenRefused)
+        if let Some(Some(user)) = self.tokens.get(&key, most_age) {
+            return Ok(user);
+        }
+        let is_known = self.tokens.remembers(&key);
+        if !is_known {
+            // A place, until they turn out to be somebody.
+            self.admit_stranger(peer)?;
+        }
+        let kind = if is_known { ReviewKind::Token } else { ReviewKind::NewToken };
+        let user = self.tokens.get_or_ask(key, most_age, || self.review(kind, token)).await?;
+        if user.is_some() && !is_known {
+            self.strangers.give_back(&network(peer.address));
+        }
+        user.ok_or(Error::TokenRefused)
+    }
+
+    fn admit_stranger(&self, peer: &Peer) -> Result<(), Error> {
+        self.strangers.take(network(peer.address)).map_err(|excess| match excess {
+            Excess::Rate(wait) => Error::TooMany(wait),
+            Excess::AtOnce => Error::TooMany(Duration::ZERO),
+        })
     }
 
     fn review(
         &self,
+        kind: ReviewKind,
         token: &str,
     ) -> impl Future<Output = Review<Option<Arc<User>>, review::Error>> + Send + use<> {
         let review = TokenReview {
@@ -119,12 +170,47 @@ impl Authenticator {
         let (reviewer, audiences, timeouts) =
             (self.reviewer.clone(), self.audiences.clone(), self.timeouts.clone());
         async move {
-            let reviewed = reviewer.create(ReviewKind::Token, &review).await?;
+            let reviewed = reviewer.create(kind, &review).await?;
             let user = reviewed.status.and_then(|status| accepted_user(status, audiences.as_deref()));
-            let ttl = if user.is_some() { timeouts.token } else { timeouts.refused_token };
-            Ok((user.map(Arc::new), ttl))
+            let (ttl, grace) = match user {
+                Some(_) => (timeouts.token, timeouts.outage_grace),
+                None => (timeouts.refused_token, Duration::ZERO),
+            };
+            Ok(Reviewed { answer: user.map(Arc::new), ttl, grace })
         }
     }
+}
+
+/// What a client came with, to be reviewed again.
+#[derive(Clone)]
+pub(crate) struct Credentials(HeaderMap);
+
+impl Credentials {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let values = headers.get_all(AUTHORIZATION).iter();
+        Self(values.map(|value| (AUTHORIZATION, value.clone())).collect())
+    }
+
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.0
+    }
+
+    /// Whether they are a token that says itself that its time is over.
+    pub(crate) fn have_expired(&self) -> bool {
+        let expiry = bearer_token(&self.0).ok().and_then(expiry);
+        expiry.is_some_and(|expiry| expiry <= SystemTime::now())
+    }
+}
+
+/// When a JSON Web Token expires, as it says itself. Trusted by nobody: it only tells why a review says no.
+fn expiry(token: &str) -> Option<SystemTime> {
+    #[derive(Deserialize)]
+    struct Claims {
+        exp: u64,
+    }
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let Claims { exp } = serde_json::from_slice(&claims).ok()?;
+    UNIX_EPOCH.checked_add(Duration::from_secs(exp))
 }
 
 /// The token of the one `Authorization` header.
@@ -185,6 +271,23 @@ mod tests {
         {
             assert!(matches!(bearer_token(&headers(values)), Err(Error::Malformed)), "{values:?}");
         }
+    }
+
+    #[test]
+    fn a_token_tells_when_it_expires() {
+        let token = |claims: &str| format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims));
+        let at = expiry(&token(r#"{"sub":"a","exp":1700000000}"#));
+        assert_eq!(at, Some(UNIX_EPOCH + Duration::from_secs(1_700_000_000)));
+        for other in ["opaque", "a.b.c", &token("{}"), &token(r#"{"exp":-1}"#), &token("x")] {
+            assert_eq!(expiry(other), None, "{other}");
+        }
+        let credentials = |claims: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, format!("Bearer {}", token(claims)).try_into().unwrap());
+            Credentials::of(&headers)
+        };
+        assert!(credentials(r#"{"exp":1700000000}"#).have_expired());
+        assert!(!credentials(r#"{"exp":99999999999}"#).have_expired());
     }
 
     fn status(audiences: &[&str]) -> TokenReviewStatus {

@@ -2,7 +2,7 @@
 //!
 //! Asked before anything is looked up, so that the answer is the same for a workspace that does not exist.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec, SubjectAccessReviewStatus,
@@ -10,13 +10,13 @@ use k8s_openapi::api::authorization::v1::{
 use lodge_crds::label::{GROUP, VERSION};
 use sha2::{Digest as _, Sha256};
 use vm_api::ProblemCode;
+use vm_api::area::Permission;
 
 use crate::config::Timeouts;
 use crate::metrics::ReviewKind;
 use crate::problem::Refusal;
 use crate::review::{self, Reviewer};
-use crate::review_cache::{Key, Review, ReviewCache};
-use crate::route::Call;
+use crate::review_cache::{ANY_AGE, Key, Review, ReviewCache, Reviewed};
 use crate::user::User;
 
 const RESOURCE: &str = "workspaces";
@@ -28,16 +28,24 @@ pub(crate) struct Authorizer {
     decisions: ReviewCache<bool, review::Error>,
 }
 
+/// Whether somebody may do something with a workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Question<'a> {
+    pub(crate) namespace: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) permission: Permission,
+}
+
 impl Authorizer {
     pub(crate) fn new(reviewer: Reviewer, timeouts: Timeouts, capacity: usize) -> Self {
         Self { reviewer, timeouts, decisions: ReviewCache::new(capacity) }
     }
 
     /// Lets a call pass, or says why not.
-    pub(crate) async fn authorize(&self, user: &Arc<User>, call: &Call<'_>) -> Result<(), Refusal> {
-        match self.decisions.get_or_ask(key(user, call), || self.review(user, call)).await {
+    pub(crate) async fn authorize(&self, user: &User, question: &Question<'_>) -> Result<(), Refusal> {
+        match self.may(user, question, ANY_AGE).await {
             Ok(true) => Ok(()),
-            Ok(false) => Err(forbidden(user, call)),
+            Ok(false) => Err(forbidden(user, question)),
             Err(review::Error::Busy) => {
                 Err(unavailable("too many reviews at once").with_limit("--max-reviews"))
             }
@@ -47,10 +55,20 @@ impl Authorizer {
         }
     }
 
+    /// Whether they may, as an answer of the API server says that is no older than that.
+    pub(crate) async fn may(
+        &self,
+        user: &User,
+        question: &Question<'_>,
+        most_age: Duration,
+    ) -> Result<bool, review::Error> {
+        self.decisions.get_or_ask(key(user, question), most_age, || self.review(user, question)).await
+    }
+
     fn review(
         &self,
         user: &User,
-        call: &Call<'_>,
+        question: &Question<'_>,
     ) -> impl Future<Output = Review<bool, review::Error>> + Send + use<> {
         let review = SubjectAccessReview {
             spec: SubjectAccessReviewSpec {
@@ -58,7 +76,7 @@ impl Authorizer {
                 uid: user.uid.clone(),
                 groups: Some(user.groups.clone()),
                 extra: (!user.extra.is_empty()).then(|| user.extra.clone()),
-                resource_attributes: Some(attributes(call)),
+                resource_attributes: Some(attributes(question)),
                 non_resource_attributes: None,
             },
             ..SubjectAccessReview::default()
@@ -67,20 +85,24 @@ impl Authorizer {
         async move {
             let reviewed = reviewer.create(ReviewKind::Access, &review).await?;
             let allowed = reviewed.status.is_some_and(|status| is_allowed(&status));
-            Ok((allowed, if allowed { timeouts.allowed } else { timeouts.denied }))
+            let (ttl, grace) = match allowed {
+                true => (timeouts.allowed, timeouts.outage_grace),
+                false => (timeouts.denied, Duration::ZERO),
+            };
+            Ok(Reviewed { answer: allowed, ttl, grace })
         }
     }
 }
 
-fn attributes(call: &Call<'_>) -> ResourceAttributes {
+fn attributes(question: &Question<'_>) -> ResourceAttributes {
     ResourceAttributes {
         group: Some(GROUP.to_owned()),
         version: Some(VERSION.to_owned()),
         resource: Some(RESOURCE.to_owned()),
-        subresource: Some(call.action.subresource().to_owned()),
-        verb: Some(call.action.verb().to_owned()),
-        namespace: Some(call.namespace.to_owned()),
-        name: Some(call.name.to_owned()),
+        subresource: Some(question.permission.subresource.to_owned()),
+        verb: Some(question.permission.verb.to_owned()),
+        namespace: Some(question.namespace.to_owned()),
+        name: Some(question.name.to_owned()),
         ..ResourceAttributes::default()
     }
 }
@@ -89,20 +111,21 @@ fn is_allowed(status: &SubjectAccessReviewStatus) -> bool {
     status.allowed && status.denied != Some(true)
 }
 
-fn key(user: &User, call: &Call<'_>) -> Key {
+fn key(user: &User, question: &Question<'_>) -> Key {
     let mut hash = Sha256::new();
     hash.update(user.fingerprint().0);
     // None of the four can hold the separator.
-    for text in [call.action.verb(), call.action.subresource(), call.namespace, call.name] {
+    for text in [question.permission.verb, question.permission.subresource, question.namespace, question.name]
+    {
         hash.update(text.as_bytes());
         hash.update([0]);
     }
     hash.finalize().into()
 }
 
-fn forbidden(user: &User, call: &Call<'_>) -> Refusal {
-    let (verb, subresource) = (call.action.verb(), call.action.subresource());
-    let (namespace, name) = (call.namespace, call.name);
+fn forbidden(user: &User, question: &Question<'_>) -> Refusal {
+    let (verb, subresource) = (question.permission.verb, question.permission.subresource);
+    let (namespace, name) = (question.namespace, question.name);
     Refusal::new(
         ProblemCode::Forbidden,
         format!(
@@ -128,33 +151,37 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::route::Action;
     use crate::user::Proof;
 
     fn jane() -> User {
         User::new("jane".to_owned(), None, Vec::new(), BTreeMap::new(), Proof::Token)
     }
 
-    fn call<'a>(namespace: &'a str, name: &'a str, action: Action) -> Call<'a> {
-        Call { namespace, name, area: "", action }
+    const EXEC: Permission = Permission { verb: "create", subresource: "exec" };
+    const READ: Permission = Permission { verb: "get", subresource: "files" };
+    const WRITE: Permission = Permission { verb: "update", subresource: "files" };
+
+    fn question<'a>(namespace: &'a str, name: &'a str, permission: Permission) -> Question<'a> {
+        Question { namespace, name, permission }
     }
 
     #[test]
     fn every_permission_has_a_key_of_its_own() {
-        let calls = [
-            call("a", "b", Action::Exec),
-            call("a", "b", Action::ReadFiles),
-            call("a", "b", Action::WriteFiles),
-            call("ab", "c", Action::Exec),
-            call("a", "bc", Action::Exec),
+        let questions = [
+            question("a", "b", EXEC),
+            question("a", "b", READ),
+            question("a", "b", WRITE),
+            question("ab", "c", EXEC),
+            question("a", "bc", EXEC),
         ];
-        let keys: std::collections::HashSet<_> = calls.iter().map(|call| key(&jane(), call)).collect();
-        assert_eq!(keys.len(), calls.len());
+        let keys: std::collections::HashSet<_> =
+            questions.iter().map(|question| key(&jane(), question)).collect();
+        assert_eq!(keys.len(), questions.len());
     }
 
     #[test]
     fn a_refusal_names_the_permission_and_how_to_check_and_grant_it() {
-        let detail = forbidden(&jane(), &call("team-a", "ada", Action::Exec)).problem().detail.clone();
+        let detail = forbidden(&jane(), &question("team-a", "ada", EXEC)).problem().detail.clone();
         for part in [
             "may not create workspaces/exec in namespace team-a",
             "kubectl auth can-i create workspaces.lodge.dev/ada --subresource=exec -n team-a",

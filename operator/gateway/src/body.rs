@@ -1,4 +1,4 @@
-//! Bodies on their way through: never collected, except for small ones that a request may have to be sent with again.
+//! Clients' bodies on their way to runners: never collected, except for small ones that a request may have to be sent with again.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,12 +31,13 @@ pub(crate) struct ClientBody<B = Incoming> {
     inner: B,
     left: u64,
     limit: u64,
-    patience: Duration,
+    /// None: somebody may think between two bytes.
+    patience: Option<Duration>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<B> ClientBody<B> {
-    pub(crate) fn new(inner: B, limit: u64, patience: Duration) -> Self {
+    pub(crate) fn new(inner: B, limit: u64, patience: Option<Duration>) -> Self {
         Self { inner, left: limit, limit, patience, timer: None }
     }
 }
@@ -49,7 +50,7 @@ impl<B: Body<Data = Bytes> + Unpin> ClientBody<B> {
     }
 
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        let patience = self.patience;
+        let Some(patience) = self.patience else { return Poll::Pending };
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(patience)));
         ready!(timer.as_mut().poll(cx));
         Poll::Ready(Error::Stalled(patience))
@@ -141,6 +142,9 @@ pub(crate) enum State<B> {
 impl<B: Body<Data = Bytes, Error = Error> + Unpin> Source<B> {
     /// Keeps a body: in memory if it says that it is at most `most_kept` bytes long.
     pub(crate) async fn new(body: B, most_kept: u64) -> Result<Self, Error> {
+        if body.is_end_stream() {
+            return Ok(Self::Whole(Bytes::new()));
+        }
         if body.size_hint().upper().is_some_and(|size| size <= most_kept) {
             return Ok(Self::Whole(body.collect().await?.to_bytes()));
         }
@@ -222,68 +226,9 @@ impl<B: Body<Data = Bytes, Error = Error> + Unpin> Body for Streamed<B> {
     }
 }
 
-/// An answer's body that tells when it is over, however it ends.
-#[derive(Debug)]
-pub(crate) struct Observed<B, F: FnOnce(Ending)> {
-    inner: B,
-    bytes: u64,
-    is_complete: bool,
-    done: Option<F>,
-}
-
-/// How an answer's body ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Ending {
-    /// Bytes handed to the client's connection.
-    pub(crate) bytes: u64,
-    /// Whether that was all.
-    pub(crate) is_complete: bool,
-}
-
-impl<B: Body, F: FnOnce(Ending)> Observed<B, F> {
-    pub(crate) fn new(inner: B, done: F) -> Self {
-        let is_complete = inner.is_end_stream();
-        Self { inner, bytes: 0, is_complete, done: Some(done) }
-    }
-}
-
-impl<B: Body<Data = Bytes> + Unpin, F: FnOnce(Ending) + Unpin> Body for Observed<B, F> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        if let Some(Ok(frame)) = &frame {
-            self.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-        }
-        self.is_complete = frame.is_none() || (matches!(frame, Some(Ok(_))) && self.inner.is_end_stream());
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
-impl<B, F: FnOnce(Ending)> Drop for Observed<B, F> {
-    fn drop(&mut self) {
-        if let Some(done) = self.done.take() {
-            done(Ending { bytes: self.bytes, is_complete: self.is_complete });
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
-    use std::sync::mpsc;
 
     use futures::stream;
     use http_body_util::StreamBody;
@@ -299,7 +244,7 @@ mod tests {
     }
 
     fn patient<B>(inner: B, limit: u64) -> ClientBody<B> {
-        ClientBody::new(inner, limit, Duration::from_secs(60))
+        ClientBody::new(inner, limit, Some(Duration::from_secs(60)))
     }
 
     #[tokio::test]
@@ -342,20 +287,5 @@ mod tests {
         let source = Source::new(patient(chunks(&["a", "b"]), 1), 0).await.unwrap();
         assert!(source.attempt().unwrap().collect().await.is_err());
         assert_eq!(source.failure(), Some(Error::TooLarge(1)));
-    }
-
-    #[tokio::test]
-    async fn the_end_of_an_answer_is_told_however_it_ends() {
-        let (told, heard) = mpsc::channel();
-        let observed = |body: Chunks| {
-            let told = told.clone();
-            Observed::new(body, move |ending| told.send(ending).unwrap())
-        };
-        observed(chunks(&["ab", "c"])).collect().await.unwrap();
-        assert_eq!(heard.recv().unwrap(), Ending { bytes: 3, is_complete: true });
-        let mut broken_off = observed(chunks(&["ab", "c"]));
-        broken_off.frame().await.unwrap().unwrap();
-        drop(broken_off);
-        assert_eq!(heard.recv().unwrap(), Ending { bytes: 2, is_complete: false });
     }
 }

@@ -43,6 +43,10 @@ pub struct Timeouts {
     pub allowed: Duration,
     /// A denied permission is remembered so long; bounds how long a new permission does not work yet.
     pub denied: Duration,
+    /// Who holds a stream is reviewed again this often, and the stream ended if the answer is no any longer.
+    pub stream_recheck: Duration,
+    /// What the API server last granted still counts so long while it does not answer; zero: not at all.
+    pub outage_grace: Duration,
     /// A review by the API server may take so long, the wait for a place included. Then: 503.
     pub review: Duration,
     /// A TLS handshake may take so long. Then the connection is closed.
@@ -66,6 +70,8 @@ impl Default for Timeouts {
             refused_token: Duration::from_secs(2),
             allowed: Duration::from_secs(10),
             denied: Duration::from_secs(2),
+            stream_recheck: Duration::from_secs(4),
+            outage_grace: Duration::from_secs(60),
             review: Duration::from_secs(5),
             handshake: Duration::from_secs(10),
             header: Duration::from_secs(60),
@@ -81,8 +87,17 @@ impl Default for Timeouts {
 pub struct Limits {
     /// Connections of clients; protects memory and file descriptors. More wait in the listener's backlog.
     pub connections: usize,
+    /// Connections of one client's address, so that one cannot take all. More are closed at once.
+    pub connections_per_address: usize,
     /// Requests at once; protects memory. More get 503.
     pub requests: usize,
+    /// Requests at once of one user, so that one cannot take all; streams count. More get 429.
+    pub user_requests: usize,
+    /// How often one user may ask. More get 429.
+    pub user_rate: Rate,
+    /// How often one client's address may come with credentials that are not known to be good, and without any. More get
+    /// 429, and users who are known are not touched by that; protects the API server.
+    pub stranger_rate: Rate,
     /// Requests that wait for one workspace; one workspace must not use up `held`. More get 429.
     pub held_per_workspace: usize,
     /// Requests that wait for a workspace; protects memory. More get 503.
@@ -94,10 +109,19 @@ pub struct Limits {
     pub cached_reviews: usize,
     /// Bytes of a request's head; protects memory. More get 431.
     pub header_bytes: u32,
-    /// Bytes of an exec's body. More get 413.
+    /// Bytes of a JSON document: an exec, a process, a shell, a move. More get 413.
     pub exec_body_bytes: u64,
-    /// Bytes of a file upload. More get 413.
+    /// Bytes of an upload: a file, an archive, a batch of files, standard input. More get 413.
     pub file_body_bytes: u64,
+}
+
+/// How often something may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// So many times a second; zero: as often as one likes.
+    pub per_second: u32,
+    /// So many times at once, after a quiet time.
+    pub burst: u32,
 }
 
 /// Bodies up to this size are kept until the runner has taken the request, so that it can be sent again.
@@ -111,7 +135,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 4096,
+            connections_per_address: 1024,
             requests: 4096,
+            user_requests: 1024,
+            user_rate: Rate { per_second: 2000, burst: 4000 },
+            stranger_rate: Rate { per_second: 20, burst: 100 },
             held_per_workspace: 64,
             held: 1024,
             reviews: 64,

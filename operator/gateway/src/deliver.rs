@@ -1,25 +1,25 @@
 //! Delivers a call to its workspace: looks where it is, waits until it is there, hands the request over, and does so again
 //! while the runner says "not yet". All within one deadline.
 //!
-//! A request is handed over again only if the runner certainly did not begin with it (it could not be reached, or it
-//! answered that it does not have the workspace yet), or if it only reads.
+//! A request is handed over again only if the runner certainly did not begin with it (it was not reached, or it answered
+//! that it did not), or if doing it twice is the same as doing it once; and only as long as its body is still here. Never
+//! is anything else done twice.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, Uri};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
+use http::{Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Limited};
 use tokio::time::{Instant, sleep_until};
 use vm_api::{Problem, ProblemCode, problem, route};
 
+use crate::answer::AnswerBody;
 use crate::body::{self, ClientBody, Source};
 use crate::config::{REPLAYABLE_BODY_BYTES, Timeouts};
 use crate::directory::{Directory, Lookup, RunnerEntry};
-use crate::forward::{self, Forwarder};
+use crate::forward::{self, Forwarder, Inbound};
 use crate::hold::{Full as RoomFull, Visit, WaitingRoom};
 use crate::metrics::{Metrics, Phase};
 use crate::problem::Refusal;
@@ -30,9 +30,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// Problem documents of runners up to this size are looked at.
 const PROBLEM_BYTES: usize = 64 * 1024;
-
-/// The body of an answer.
-pub(crate) type AnswerBody = UnsyncBoxBody<Bytes, hyper::Error>;
+/// A request is done again so many times after it may have been done: one that breaks what it reaches must not go on.
+const MOST_REPETITIONS: u32 = 3;
 
 /// Delivers calls.
 pub(crate) struct Postman {
@@ -49,13 +48,36 @@ pub(crate) struct Delivered {
     pub(crate) held: Duration,
 }
 
+/// What is to be delivered, its headers prepared.
+pub(crate) struct Errand<'a> {
+    pub(crate) call: &'a Call<'a>,
+    pub(crate) parts: Parts,
+    pub(crate) is_idempotent: bool,
+}
+
 /// Why the call is not there yet.
 #[derive(Debug)]
 enum Obstacle {
     Unknown,
     NotThere(String),
     NotSent(forward::Error),
+    /// The runner does not have the workspace yet.
     NotBound(Problem),
+    /// The runner did not do it, or may have, which makes no difference for this call.
+    NotDone(Problem),
+    /// The connection broke in the middle of a call that can be done again.
+    Broken(forward::Error),
+}
+
+impl Obstacle {
+    /// Whether the call may have been done.
+    fn is_ambiguous(&self) -> bool {
+        match self {
+            Self::Unknown | Self::NotThere(_) | Self::NotSent(_) | Self::NotBound(_) => false,
+            Self::NotDone(problem) => problem.is(ProblemCode::VmDied),
+            Self::Broken(_) => true,
+        }
+    }
 }
 
 /// What an attempt came to.
@@ -65,22 +87,32 @@ enum Attempt {
 }
 
 impl Postman {
-    /// Delivers a call whose headers were prepared.
-    pub(crate) async fn deliver(
-        &self,
-        call: &Call<'_>,
-        parts: Parts,
-        body: ClientBody,
-    ) -> Result<Delivered, Refusal> {
+    /// Delivers a call.
+    pub(crate) async fn deliver(&self, errand: &Errand<'_>, body: ClientBody) -> Result<Delivered, Refusal> {
         let began = Instant::now();
         let source = Source::new(body, REPLAYABLE_BODY_BYTES).await.map_err(unreadable)?;
+        self.deliver_from(errand, source, began).await
+    }
+
+    /// Delivers a call that has no body.
+    pub(crate) async fn deliver_empty(&self, errand: &Errand<'_>) -> Result<Delivered, Refusal> {
+        self.deliver_from(errand, Source::Whole(Bytes::new()), Instant::now()).await
+    }
+
+    async fn deliver_from(
+        &self,
+        errand: &Errand<'_>,
+        source: Source,
+        began: Instant,
+    ) -> Result<Delivered, Refusal> {
+        let call = errand.call;
         let deadlines = Deadlines { began, timeouts: &self.timeouts };
         let mut visit: Option<Visit> = None;
-        let mut pause = FIRST_PAUSE;
+        let (mut pause, mut repetitions) = (FIRST_PAUSE, 0);
         loop {
             let bell = visit.as_ref().map(Visit::bell);
             let sent = Instant::now();
-            let obstacle = match self.attempt(call, &parts, &source).await? {
+            let obstacle = match self.attempt(errand, &source).await? {
                 Attempt::Answered(response) => {
                     self.metrics.phase(Phase::Runner, sent.elapsed());
                     self.metrics.phase(Phase::Hold, sent - began);
@@ -88,8 +120,9 @@ impl Postman {
                 }
                 Attempt::NotYet(obstacle) => obstacle,
             };
+            repetitions += u32::from(obstacle.is_ambiguous());
             let deadline = deadlines.of(&obstacle);
-            if Instant::now() >= deadline || !source.is_replayable() {
+            if Instant::now() >= deadline || !source.is_replayable() || repetitions > MOST_REPETITIONS {
                 return Err(given_up(call, &obstacle, began.elapsed()));
             }
             let Some(bell) = bell else {
@@ -100,7 +133,9 @@ impl Postman {
             let next = match obstacle {
                 // Only a watch can change this.
                 Obstacle::Unknown | Obstacle::NotThere(_) => deadline,
-                Obstacle::NotSent(_) | Obstacle::NotBound(_) => deadline.min(Instant::now() + pause),
+                Obstacle::NotSent(_) | Obstacle::NotBound(_) | Obstacle::NotDone(_) | Obstacle::Broken(_) => {
+                    deadline.min(Instant::now() + pause)
+                }
             };
             tokio::select! {
                 () = bell => pause = FIRST_PAUSE,
@@ -128,23 +163,24 @@ impl Postman {
         })
     }
 
-    async fn attempt(&self, call: &Call<'_>, parts: &Parts, source: &Source) -> Result<Attempt, Refusal> {
+    async fn attempt(&self, errand: &Errand<'_>, source: &Source) -> Result<Attempt, Refusal> {
+        let call = errand.call;
         match self.directory.look_up(call.namespace, call.name) {
             Lookup::Unknown => Ok(Attempt::NotYet(Obstacle::Unknown)),
             Lookup::Deleting => Err(deleting(call)),
             Lookup::NotThere(why) => Ok(Attempt::NotYet(Obstacle::NotThere(why))),
-            Lookup::There { uid, runner } => self.hand_over(call, &uid, &runner, parts, source).await,
+            Lookup::There { uid, runner } => self.hand_over(errand, &uid, &runner, source).await,
         }
     }
 
     async fn hand_over(
         &self,
-        call: &Call<'_>,
+        errand: &Errand<'_>,
         uid: &str,
         runner: &RunnerEntry,
-        parts: &Parts,
         source: &Source,
     ) -> Result<Attempt, Refusal> {
+        let Errand { call, parts, is_idempotent } = errand;
         let Some(body) = source.attempt() else {
             return Err(source
                 .failure()
@@ -153,25 +189,39 @@ impl Postman {
         let mut request = Request::new(body);
         *request.method_mut() = parts.method.clone();
         *request.headers_mut() = parts.headers.clone();
-        *request.uri_mut() = runner_uri(uid, call.area, parts.uri.query())?;
-        match self.forwarder.send(runner, request).await {
-            Ok(response) => self.judge(response).await,
-            Err(error) => match source.failure() {
-                Some(failure) => Err(unreadable(failure)),
-                None => not_answered(call, &parts.method, error),
-            },
+        *request.uri_mut() = runner_uri(uid, call.path, parts.uri.query())?;
+        let can_be_repeated = || *is_idempotent && source.is_replayable();
+        match (self.forwarder.send(runner, request).await, source.failure()) {
+            (Ok(response), _) => self.judge(response, can_be_repeated()).await,
+            (Err(_), Some(failure)) => Err(unreadable(failure)),
+            (Err(error @ forward::Error::NotSent(_)), None) => Ok(Attempt::NotYet(Obstacle::NotSent(error))),
+            (Err(error @ forward::Error::Broken(_)), None) if can_be_repeated() => {
+                self.metrics.retry();
+                Ok(Attempt::NotYet(Obstacle::Broken(error)))
+            }
+            (Err(error @ forward::Error::Broken(_)), None) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(
+                    namespace = call.namespace,
+                    workspace = call.name,
+                    error,
+                    "a request broke off"
+                );
+                Err(broken(call, "the connection to its runner broke"))
+            }
         }
     }
 
     /// Tells "not yet" from an answer.
-    async fn judge(&self, response: Response<Incoming>) -> Result<Attempt, Refusal> {
+    async fn judge(&self, response: Response<Inbound>, can_be_repeated: bool) -> Result<Attempt, Refusal> {
+        const NOT_YET: [StatusCode; 3] =
+            [StatusCode::NOT_FOUND, StatusCode::SERVICE_UNAVAILABLE, StatusCode::BAD_GATEWAY];
         let is_problem = response
             .headers()
             .get(http::header::CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(problem::MEDIA_TYPE.as_bytes()));
-        let status = response.status();
-        if !is_problem || !matches!(status, StatusCode::NOT_FOUND | StatusCode::SERVICE_UNAVAILABLE) {
-            return Ok(Attempt::Answered(response.map(|body| body.boxed_unsync())));
+        if !is_problem || !NOT_YET.contains(&response.status()) {
+            return Ok(Attempt::Answered(response.map(AnswerBody::Runner)));
         }
         let (parts, body) = response.into_parts();
         let Ok(document) = Limited::new(body, PROBLEM_BYTES).collect().await else {
@@ -182,14 +232,23 @@ impl Postman {
             .with_status(StatusCode::BAD_GATEWAY));
         };
         let document = document.to_bytes();
-        if let Ok(problem) = serde_json::from_slice::<Problem>(&document)
-            && (problem.is(ProblemCode::WorkspaceNotBound) || problem.is(ProblemCode::WorkspaceNotFound))
-        {
+        let obstacle =
+            serde_json::from_slice(&document).ok().and_then(|problem| not_yet(problem, can_be_repeated));
+        if let Some(obstacle) = obstacle {
             self.metrics.retry();
-            return Ok(Attempt::NotYet(Obstacle::NotBound(problem)));
+            return Ok(Attempt::NotYet(obstacle));
         }
-        let body = Full::new(document).map_err(|never| match never {}).boxed_unsync();
-        Ok(Attempt::Answered(Response::from_parts(parts, body)))
+        Ok(Attempt::Answered(Response::from_parts(parts, AnswerBody::whole(document))))
+    }
+}
+
+/// What a runner's problem means for a call, if it means that it may be handed over again.
+fn not_yet(problem: Problem, can_be_repeated: bool) -> Option<Obstacle> {
+    match problem.known_code()? {
+        ProblemCode::WorkspaceNotBound | ProblemCode::WorkspaceNotFound => Some(Obstacle::NotBound(problem)),
+        ProblemCode::WorkspaceStopping | ProblemCode::ShuttingDown => Some(Obstacle::NotDone(problem)),
+        ProblemCode::VmDied if can_be_repeated => Some(Obstacle::NotDone(problem)),
+        _ => None,
     }
 }
 
@@ -203,9 +262,11 @@ impl Deadlines<'_> {
     fn of(&self, obstacle: &Obstacle) -> Instant {
         match obstacle {
             Obstacle::Unknown => self.began + self.timeouts.unknown_grace.min(self.timeouts.hold),
-            Obstacle::NotThere(_) | Obstacle::NotSent(_) | Obstacle::NotBound(_) => {
-                self.began + self.timeouts.hold
-            }
+            Obstacle::NotThere(_)
+            | Obstacle::NotSent(_)
+            | Obstacle::NotBound(_)
+            | Obstacle::NotDone(_)
+            | Obstacle::Broken(_) => self.began + self.timeouts.hold,
         }
     }
 }
@@ -219,20 +280,6 @@ fn runner_uri(uid: &str, area: &str, query: Option<&str>) -> Result<Uri, Refusal
     Uri::try_from(path).map_err(|error| {
         Refusal::new(ProblemCode::InvalidRequest, format!("the path cannot be forwarded: {error}"))
     })
-}
-
-/// What becomes of a call that brought no answer.
-fn not_answered(call: &Call<'_>, method: &Method, error: forward::Error) -> Result<Attempt, Refusal> {
-    match error {
-        forward::Error::NotSent(_) | forward::Error::Name(_) => Ok(Attempt::NotYet(Obstacle::NotSent(error))),
-        // What only reads can be asked for twice.
-        forward::Error::Broken(_) if method.is_safe() => Ok(Attempt::NotYet(Obstacle::NotSent(error))),
-        forward::Error::Broken(_) => {
-            let error = &error as &dyn std::error::Error;
-            tracing::warn!(namespace = call.namespace, workspace = call.name, error, "a request broke off");
-            Err(broken(call, "the connection to its runner broke"))
-        }
-    }
 }
 
 fn broken(call: &Call<'_>, why: &str) -> Refusal {
@@ -267,8 +314,10 @@ fn given_up(call: &Call<'_>, obstacle: &Obstacle, waited: Duration) -> Refusal {
     let (namespace, name) = (call.namespace, call.name);
     let (code, why) = match obstacle {
         Obstacle::Unknown => return not_found(call),
+        // The runner's own words are the best there are.
+        Obstacle::NotDone(problem) => return Refusal::from(problem.clone()).retry_after(1),
         Obstacle::NotThere(why) => (ProblemCode::WorkspaceNotBound, why.clone()),
-        Obstacle::NotSent(error) => {
+        Obstacle::NotSent(error) | Obstacle::Broken(error) => {
             tracing::warn!(
                 namespace,
                 workspace = name,

@@ -121,6 +121,12 @@ impl<T: PartialEq> Table<T> {
         entries.get(namespace)?.get(name).cloned()
     }
 
+    /// Some entry that is like that.
+    pub(crate) fn find(&self, is_like_that: impl Fn(&T) -> bool) -> Option<Arc<T>> {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.values().flat_map(HashMap::values).find(|entry| is_like_that(entry)).cloned()
+    }
+
     /// Adds or replaces an entry. Says whether anything changed.
     pub(crate) fn insert(&self, namespace: &str, name: &str, entry: T) -> bool {
         let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);

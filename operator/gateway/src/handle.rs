@@ -3,52 +3,91 @@
 //! The order matters: nothing is looked up before the permission is known, so that who may not see a workspace gets the
 //! same answer whether it exists or not.
 
-use std::hash::{BuildHasher as _, RandomState};
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Request, Response};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as _;
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use vm_api::ProblemCode;
+use vm_api::area::Area;
 use vm_api::header::SERVER_TIMING;
 
+use crate::answer::{AnswerBody, Ending, Observed, Term};
 use crate::audit::Record;
-use crate::authenticate::Authenticator;
-use crate::authorize::Authorizer;
-use crate::body::{ClientBody, Ending, Observed};
-use crate::client_ca::PeerCertificate;
-use crate::config::Limits;
-use crate::deliver::{self, AnswerBody, Delivered, Postman};
+use crate::authorize::Question;
+use crate::body::ClientBody;
+use crate::config::{Limits, Rate};
+use crate::deliver::{self, Delivered, Errand, Postman};
 use crate::header;
+use crate::lease::{Expiry, Holder, Leases, Stop};
 use crate::metrics::{Metrics, Phase};
+use crate::openapi::OpenApi;
+use crate::peer::{Peer, Presence};
 use crate::problem::Refusal;
-use crate::route::{self, Action, Call};
+use crate::rate::{Excess, Meters, Stay};
+use crate::request_id::RequestIds;
+use crate::review_cache::ANY_AGE;
+use crate::route::{self, BodyKind, Call};
+use crate::spawn::Spawner;
+use crate::trace::Trace;
+use crate::tunnel;
 use crate::user::{Proof, User};
-
-/// Who is at the other end of a connection.
-#[derive(Debug)]
-pub(crate) struct Peer {
-    pub(crate) address: IpAddr,
-    pub(crate) certificate: Option<PeerCertificate>,
-}
+use crate::websocket::Opening;
 
 /// The body of an answer; tells when it is over.
 pub(crate) type ResponseBody = Observed<AnswerBody, Box<dyn FnOnce(Ending) + Send>>;
 
+/// Longer answers are leased like streams: they may take a while.
+const LONG_ANSWER_BYTES: u64 = 1024 * 1024;
+
 /// Answers requests.
 pub(crate) struct Handler {
-    pub(crate) authenticator: Authenticator,
-    pub(crate) authorizer: Authorizer,
+    pub(crate) leases: Arc<Leases>,
     pub(crate) postman: Postman,
+    pub(crate) openapi: OpenApi,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: Limits,
     pub(crate) slots: Arc<Semaphore>,
+    /// By name.
+    pub(crate) users: Arc<Meters<String>>,
     pub(crate) request_ids: RequestIds,
+    /// For what lives longer than its connection's HTTP.
+    pub(crate) spawner: Spawner,
+}
+
+/// What a request takes up until its answer is over.
+#[derive(Debug)]
+struct Place {
+    _presence: Presence,
+    _slot: Option<OwnedSemaphorePermit>,
+    _user: Option<Stay<String>>,
+}
+
+/// A request on its way, and what is told about it.
+struct Visitor<'a> {
+    peer: &'a Arc<Peer>,
+    path: &'a str,
+    random: [u64; 3],
+    request_id: HeaderValue,
+    trace: Trace,
+    record: Record,
+    place: Place,
+}
+
+/// What comes of a request.
+struct Outcome {
+    response: Response<AnswerBody>,
+    /// For how long, if it may take long.
+    term: Option<Term>,
+}
+
+impl From<Response<AnswerBody>> for Outcome {
+    fn from(response: Response<AnswerBody>) -> Self {
+        Self { response, term: None }
+    }
 }
 
 /// Time that the gateway took before the runner had the request.
@@ -60,66 +99,173 @@ struct Timing {
 
 impl Handler {
     /// Answers a request. Never fails: what goes wrong is an answer too.
-    pub(crate) async fn handle(&self, mut request: Request<Incoming>, peer: &Peer) -> Response<ResponseBody> {
-        let request_id = header::request_id(request.headers()).unwrap_or_else(|| self.request_ids.next());
-        let mut record = Record::new(self.metrics.clone(), peer.address, request_id.clone());
-        let path = request.uri().path().to_owned();
-        let Ok(slot) = self.slots.clone().try_acquire_owned() else {
-            let refusal = too_many_requests().with_instance(&path);
-            return tell(Err(refusal), record, &request_id, None);
-        };
-        let outcome = self.answer(&mut request, &path, peer, &mut record, &request_id).await;
-        let outcome = match outcome {
-            Ok((call, timing)) => self.deliver(&call, request, timing).await,
-            Err(refusal) => Err(refusal),
-        };
-        tell(outcome.map_err(|refusal| refusal.with_instance(&path)), record, &request_id, Some(slot))
-    }
-
-    /// Everything up to the delivery.
-    async fn answer<'a>(
+    pub(crate) async fn handle(
         &self,
-        request: &mut Request<Incoming>,
-        path: &'a str,
-        peer: &Peer,
-        record: &mut Record,
-        request_id: &HeaderValue,
-    ) -> Result<(Call<'a>, Timing), Refusal> {
-        let call = route::parse(request.method(), path)?;
-        record.set_target(&call);
-
-        let began = Instant::now();
-        let user = self.authenticator.authenticate(request.headers(), peer.certificate.as_ref()).await?;
-        record.set_user(user.clone());
-        let identity = began.elapsed();
-        refuse_cross_site(&user, request)?;
-
-        self.authorizer.authorize(&user, &call).await?;
-        let timing = Timing { identity, permission: began.elapsed() - identity };
-        header::prepare_request(request.headers_mut(), &user.name, request_id);
-        Ok((call, timing))
+        request: Request<Incoming>,
+        peer: &Arc<Peer>,
+    ) -> Response<ResponseBody> {
+        let random = self.request_ids.next();
+        let request_id = header::request_id(request.headers()).unwrap_or_else(|| RequestIds::name(random));
+        let trace = Trace::of(request.headers(), random);
+        let record = Record::new(self.metrics.clone(), peer.address, request_id.clone(), trace.clone());
+        let place = Place { _presence: Presence::of(peer), _slot: None, _user: None };
+        let uri = request.uri().clone();
+        let mut visitor = Visitor { peer, path: uri.path(), random, request_id, trace, record, place };
+        let outcome = self.answer(request, &mut visitor).await;
+        self.tell(outcome.map_err(|refusal| refusal.with_instance(uri.path())), visitor)
     }
 
-    async fn deliver(
+    async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        visitor: &mut Visitor<'_>,
+    ) -> Result<Outcome, Refusal> {
+        let slot = self.slots.clone().try_acquire_owned().map_err(|_| self.too_many_requests())?;
+        visitor.place._slot = Some(slot);
+        if visitor.path == vm_api::route::OPENAPI {
+            return self.show_openapi(&request, visitor).await;
+        }
+        let opening = Opening::of(&request);
+        if opening == Some(Opening::Connect) {
+            *request.method_mut() = Method::GET;
+        }
+        let call = route::parse(request.method(), visitor.path)?;
+        visitor.record.set_target(&call);
+        let began = Instant::now();
+        let user = self.admit(&request, visitor).await?;
+        let identity = began.elapsed();
+        let question = Question { namespace: call.namespace, name: call.name, permission: call.permission };
+        self.leases.authorizer.authorize(&user, &question).await?;
+        let timing = Timing { identity, permission: began.elapsed() - identity };
+        let holder = self.leases.holder(request.headers(), visitor.peer, &call);
+        header::prepare_request(request.headers_mut(), &user.name, &visitor.request_id, &visitor.trace);
+        match opening.filter(|_| call.is_websocket()) {
+            Some(opening) => self.open_tunnel(&call, request, opening, holder, visitor).await,
+            None => self.forward(&call, request, holder, timing).await,
+        }
+    }
+
+    /// Finds out who asks, and whether they ask too often.
+    async fn admit(
+        &self,
+        request: &Request<Incoming>,
+        visitor: &mut Visitor<'_>,
+    ) -> Result<Arc<User>, Refusal> {
+        let authenticated =
+            self.leases.authenticator.authenticate(request.headers(), visitor.peer, ANY_AGE).await;
+        let user = authenticated.map_err(|error| {
+            if matches!(error, crate::authenticate::Error::TooMany(_)) {
+                self.metrics.limited("strangers");
+            }
+            Refusal::from(error)
+        })?;
+        visitor.record.set_user(user.clone());
+        refuse_cross_site(&user, request)?;
+        let stay = self.users.enter(user.name.clone()).map_err(|excess| self.too_much(excess))?;
+        visitor.place._user = Some(stay);
+        Ok(user)
+    }
+
+    async fn show_openapi(
+        &self,
+        request: &Request<Incoming>,
+        visitor: &mut Visitor<'_>,
+    ) -> Result<Outcome, Refusal> {
+        if *request.method() != Method::GET {
+            let detail = format!("{} takes GET only", vm_api::route::OPENAPI);
+            return Err(Refusal::new(ProblemCode::MethodNotAllowed, detail).with_allow("GET"));
+        }
+        self.admit(request, visitor).await?;
+        let document = self.openapi.document(&self.postman).await?;
+        let mut response = Response::new(AnswerBody::whole(document));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Ok(response.into())
+    }
+
+    async fn forward(
         &self,
         call: &Call<'_>,
         request: Request<Incoming>,
+        holder: Holder,
         timing: Timing,
-    ) -> Result<Response<AnswerBody>, Refusal> {
+    ) -> Result<Outcome, Refusal> {
         let (parts, body) = request.into_parts();
-        let limit = match call.action {
-            Action::Exec => self.limits.exec_body_bytes,
-            Action::ReadFiles | Action::WriteFiles => self.limits.file_body_bytes,
-        };
-        let argument = match call.action {
-            Action::Exec => "--max-exec-body-bytes",
-            Action::ReadFiles | Action::WriteFiles => "--max-file-body-bytes",
+        let (limit, argument) = match call.body_kind() {
+            BodyKind::Document => (self.limits.exec_body_bytes, "--max-exec-body-bytes"),
+            BodyKind::Upload | BodyKind::Interactive => {
+                (self.limits.file_body_bytes, "--max-file-body-bytes")
+            }
         };
         if body.size_hint().lower() > limit {
             return Err(deliver::too_large(limit).with_limit(argument));
         }
-        let body = ClientBody::new(body, limit, self.postman.timeouts.stall);
-        let Delivered { mut response, held } = self.postman.deliver(call, parts, body).await?;
+        let is_upload = call.body_kind() != BodyKind::Document && !body.is_end_stream();
+        let patience = match call.body_kind() {
+            BodyKind::Document | BodyKind::Upload => Some(self.postman.timeouts.stall),
+            BodyKind::Interactive => None,
+        };
+        let body = ClientBody::new(body, limit, patience);
+        let is_idempotent = call.is_idempotent(&parts.method, &parts.headers, parts.uri.query());
+        let only_reads = call.only_reads(&parts.method);
+        let errand = Errand { call, parts, is_idempotent };
+        let delivery = self.postman.deliver(&errand, body);
+        let Delivered { mut response, held } = match is_upload {
+            true => {
+                let lease = holder.clone().lease(Stop::Waits, Expiry::Ends);
+                tokio::select! {
+                    delivered = delivery => delivered?,
+                    _ = lease => return Err(withdrawn()),
+                }
+            }
+            false => delivery.await?,
+        };
+        self.observe(timing, held, &mut response);
+        let term = term(call.area, only_reads, &response, holder);
+        Ok(Outcome { response, term })
+    }
+
+    async fn open_tunnel(
+        &self,
+        call: &Call<'_>,
+        mut request: Request<Incoming>,
+        opening: Opening,
+        holder: Holder,
+        visitor: &mut Visitor<'_>,
+    ) -> Result<Outcome, Refusal> {
+        let client = hyper::upgrade::on(&mut request);
+        let (mut parts, body) = request.into_parts();
+        opening.ask(&mut parts.headers, [visitor.random[0], visitor.random[1]]);
+        // A request that opens a WebSocket has no body; what an extended CONNECT carries belongs to the tunnel.
+        drop(body);
+        let errand = Errand { call, parts, is_idempotent: true };
+        let Delivered { mut response, held: _ } = self.postman.deliver_empty(&errand).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(response.into());
+        }
+        let runner = hyper::upgrade::on(&mut response);
+        let lease = holder.lease(Stop::Ends, Expiry::Ends);
+        let mut record = visitor.record.continued(response.status());
+        let place = std::mem::replace(
+            &mut visitor.place,
+            Place { _presence: Presence::of(visitor.peer), _slot: None, _user: None },
+        );
+        self.spawner.spawn(async move {
+            record.set_ending(tunnel::pass(client, runner, lease).await);
+            drop((record, place));
+        });
+        let mut headers = std::mem::take(response.headers_mut());
+        header::strip_hop_by_hop(&mut headers);
+        let mut agreed = Response::new(AnswerBody::whole(""));
+        *agreed.status_mut() = match opening {
+            Opening::Upgrade => StatusCode::SWITCHING_PROTOCOLS,
+            Opening::Connect => StatusCode::OK,
+        };
+        *agreed.headers_mut() = headers;
+        agreed.extensions_mut().insert(opening);
+        Ok(agreed.into())
+    }
+
+    fn observe(&self, timing: Timing, held: Duration, response: &mut Response<AnswerBody>) {
         let Timing { identity, permission } = timing;
         self.metrics.phase(Phase::Authenticate, identity);
         self.metrics.phase(Phase::Authorize, permission);
@@ -129,31 +275,89 @@ impl Handler {
             millis(identity + permission),
             millis(held)
         );
-        if let Ok(value) = HeaderValue::from_str(&text) {
+        if let Ok(value) = HeaderValue::try_from(text) {
             response.headers_mut().append(SERVER_TIMING, value);
         }
-        Ok(response)
+    }
+
+    /// Turns an outcome into an answer that is recorded when it is over.
+    fn tell(&self, outcome: Result<Outcome, Refusal>, visitor: Visitor<'_>) -> Response<ResponseBody> {
+        let Visitor { request_id, mut record, place, .. } = visitor;
+        let code = outcome.as_ref().err().map(|refusal| refusal.problem().code.clone());
+        let Outcome { mut response, term } =
+            outcome.unwrap_or_else(|refusal| refusal.into_response().map(AnswerBody::Whole).into());
+        let opening = response.extensions_mut().remove::<Opening>();
+        header::prepare_response(response.headers_mut(), &request_id);
+        if let Some(opening) = opening {
+            opening.agree(response.headers_mut());
+        }
+        record.set_answer(response.status(), code);
+        if term.is_some() {
+            record.begin();
+        }
+        let done: Box<dyn FnOnce(Ending) + Send> = Box::new(move |ending| {
+            record.set_ending(ending);
+            drop((record, place));
+        });
+        response.map(|body| Observed::new(body, term, done))
+    }
+
+    fn too_many_requests(&self) -> Refusal {
+        self.metrics.limited("requests");
+        Refusal::new(
+            ProblemCode::LimitConnections,
+            "this gateway works on as many requests as it may; try again",
+        )
+        .with_limit("--max-requests")
+        .retry_after(1)
+    }
+
+    fn too_much(&self, excess: Excess) -> Refusal {
+        let Rate { per_second, burst } = self.limits.user_rate;
+        match excess {
+            Excess::AtOnce => {
+                self.metrics.limited("user-requests");
+                let detail = format!(
+                    "{} requests of yours are going on at this gateway, as many as may; wait for one to end",
+                    self.limits.user_requests
+                );
+                Refusal::new(ProblemCode::LimitUserRequests, detail)
+                    .with_limit("--max-user-requests")
+                    .retry_after(1)
+            }
+            Excess::Rate(wait) => {
+                self.metrics.limited("user-rate");
+                let detail = format!(
+                    "you may make {per_second} requests a second at this gateway, and {burst} at once; slow down"
+                );
+                Refusal::new(ProblemCode::LimitUserRequests, detail)
+                    .with_limit("--max-user-requests-per-second")
+                    .retry_after(wait.as_secs().saturating_add(1).try_into().unwrap_or(u32::MAX))
+            }
+        }
     }
 }
 
-/// Turns an outcome into an answer that is recorded when it is over.
-fn tell(
-    outcome: Result<Response<AnswerBody>, Refusal>,
-    mut record: Record,
-    request_id: &HeaderValue,
-    slot: Option<OwnedSemaphorePermit>,
-) -> Response<ResponseBody> {
-    let code = outcome.as_ref().err().map(|refusal| refusal.problem().code.clone());
-    let mut response = outcome.unwrap_or_else(|refusal| {
-        refusal.into_response().map(|body| body.map_err(|never| match never {}).boxed_unsync())
-    });
-    header::prepare_response(response.headers_mut(), request_id);
-    record.set_answer(response.status(), code);
-    let done: Box<dyn FnOnce(Ending) + Send> = Box::new(move |ending| {
-        record.set_ending(ending);
-        drop((record, slot));
-    });
-    response.map(|body| Observed::new(body, done))
+/// For how long an answer may go on, if it may take long.
+fn term(area: Area, only_reads: bool, response: &Response<AnswerBody>, holder: Holder) -> Option<Term> {
+    let kind = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let is_events = kind.starts_with(b"text/event-stream");
+    let size = response.body().size_hint().exact();
+    if response.body().is_end_stream() || (!is_events && size.is_some_and(|size| size <= LONG_ANSWER_BYTES)) {
+        return None;
+    }
+    // A stream of what happens anyway is read on from elsewhere; what a command says is lost with its connection.
+    let stop = if is_events && only_reads { Stop::Ends } else { Stop::Waits };
+    let expiry = if area == Area::Exec { Expiry::Passes } else { Expiry::Ends };
+    Some(Term { lease: holder.lease(stop, expiry), just_ends: stop == Stop::Ends })
+}
+
+fn withdrawn() -> Refusal {
+    Refusal::new(
+        ProblemCode::Forbidden,
+        "your token or your permission ceased to count in the middle of the request; it may have been carried out in \
+         part: get a new token, or ask for the role again",
+    )
 }
 
 /// Browsers send client certificates with every request, also with those that a foreign page makes them send.
@@ -165,40 +369,5 @@ fn refuse_cross_site(user: &User, request: &Request<Incoming>) -> Result<(), Ref
              token there",
         )),
         Proof::Certificate | Proof::Token => Ok(()),
-    }
-}
-
-fn too_many_requests() -> Refusal {
-    Refusal::new(ProblemCode::LimitConnections, "this gateway works on as many requests as it may; try again")
-        .with_limit("--max-requests")
-        .retry_after(1)
-}
-
-/// Names for requests that came without one. Not secret, only different.
-#[derive(Debug, Default)]
-pub(crate) struct RequestIds {
-    left: RandomState,
-    right: RandomState,
-    count: AtomicU64,
-}
-
-impl RequestIds {
-    fn next(&self) -> HeaderValue {
-        let count = self.count.fetch_add(1, Ordering::Relaxed);
-        let text = format!("{:016x}{:016x}", self.left.hash_one(count), self.right.hash_one(count));
-        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("none"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_request_gets_a_name_of_its_own() {
-        let ids = RequestIds::default();
-        let names: std::collections::HashSet<_> = (0..1_000).map(|_| ids.next()).collect();
-        assert_eq!(names.len(), 1_000);
-        assert!(names.iter().all(|name| name.len() == 32));
     }
 }

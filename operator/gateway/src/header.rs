@@ -7,6 +7,8 @@ use http::header::{
 };
 use vm_api::header::{REQUEST_ID, RESERVED_PREFIX, USER};
 
+use crate::trace::Trace;
+
 /// Headers about one connection.
 const HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
@@ -24,8 +26,8 @@ const WITHHELD_PREFIXES: [&str; 4] = [RESERVED_PREFIX, "x-remote-", "x-forwarded
 /// Longest request ID taken over from a client.
 const REQUEST_ID_LEN: usize = 128;
 
-/// Removes from a request what does not pass, and adds who asks and under which ID.
-pub(crate) fn prepare_request(headers: &mut HeaderMap, user: &str, request_id: &HeaderValue) {
+/// Removes from a request what does not pass, and adds who asks, under which ID and in which trace.
+pub(crate) fn prepare_request(headers: &mut HeaderMap, user: &str, request_id: &HeaderValue, trace: &Trace) {
     strip_hop_by_hop(headers);
     for name in &WITHHELD {
         headers.remove(name);
@@ -39,6 +41,7 @@ pub(crate) fn prepare_request(headers: &mut HeaderMap, user: &str, request_id: &
         headers.remove(name);
     }
     headers.insert(REQUEST_ID, request_id.clone());
+    trace.write(headers);
     // A name that cannot be a header's value is escaped: it is for logs only.
     let value =
         HeaderValue::from_str(user).or_else(|_| HeaderValue::from_str(&user.escape_default().to_string()));
@@ -56,7 +59,8 @@ pub(crate) fn prepare_response(headers: &mut HeaderMap, request_id: &HeaderValue
     headers.insert("content-security-policy", HeaderValue::from_static("sandbox; default-src 'none'"));
 }
 
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
+/// Removes what is about the connection.
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -110,7 +114,8 @@ mod tests {
             ("content-type", "application/json"),
             ("traceparent", "00-1-2-01"),
         ]);
-        prepare_request(&mut sent, "jane", &ID);
+        let trace = Trace::of(&sent, [1, 2, 3]);
+        prepare_request(&mut sent, "jane", &ID, &trace);
         let mut names: Vec<_> = sent.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, ["content-type", "traceparent", "x-lodge-user", "x-request-id"]);
@@ -137,7 +142,8 @@ mod tests {
     #[test]
     fn a_user_name_that_is_no_header_value_is_escaped() {
         let mut sent = HeaderMap::new();
-        prepare_request(&mut sent, "a\r\nx-evil: 1", &ID);
+        let trace = Trace::of(&sent, [1, 2, 3]);
+        prepare_request(&mut sent, "a\r\nx-evil: 1", &ID, &trace);
         assert_eq!(sent["x-lodge-user"], "a\\r\\nx-evil: 1");
     }
 

@@ -14,6 +14,7 @@
 //! of `hold`, the two maps of `review_cache`, the current values of `tls` and `client_ca`, the slot of a streamed
 //! body in `body`, the registry of `metrics`.
 
+mod answer;
 mod app;
 mod audit;
 mod authenticate;
@@ -22,22 +23,33 @@ mod body;
 mod client_ca;
 pub mod config;
 mod deliver;
+mod dial;
 mod directory;
 mod forward;
 mod handle;
 mod header;
 mod hold;
+mod lease;
 mod metrics;
+mod openapi;
+mod peer;
 mod plain;
+mod pool;
 mod problem;
+mod rate;
+mod request_id;
 mod review;
 mod review_cache;
 mod route;
 mod server;
+mod socket;
 mod spawn;
 mod stall;
 mod tls;
+mod trace;
+mod tunnel;
 mod user;
 mod watch;
+mod websocket;
 
 pub use app::{Error, Gateway};

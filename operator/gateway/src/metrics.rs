@@ -15,16 +15,18 @@ use prometheus_client::registry::Registry;
 /// Media type of [`Metrics::render`].
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// From a fifth of a millisecond, which is what the gateway may add, to the longest command.
-const SECONDS: [f64; 18] = [
-    0.0002, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0,
-    600.0,
+/// From a fifth of a millisecond, which is what the gateway may add, by milliseconds to ten, and on to the longest command.
+const SECONDS: [f64; 23] = [
+    0.0002, 0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.007, 0.008, 0.009, 0.01, 0.02, 0.05, 0.1,
+    0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0, 600.0,
 ];
 
 /// What a review is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub(crate) enum ReviewKind {
-    /// TokenReview.
+    /// TokenReview of a token that was not seen before.
+    NewToken,
+    /// TokenReview of a token that was good before.
     Token,
     /// SubjectAccessReview.
     Access,
@@ -33,6 +35,7 @@ pub(crate) enum ReviewKind {
 impl ReviewKind {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
+            Self::NewToken => "new token",
             Self::Token => "token",
             Self::Access => "access",
         }
@@ -70,6 +73,16 @@ struct ReviewLabels {
     outcome: Outcome,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LimitLabels {
+    limit: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PartingLabels {
+    reason: &'static str,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 enum Outcome {
     Answered,
@@ -84,6 +97,9 @@ pub(crate) struct Metrics {
     phases: Family<PhaseLabels, Histogram, fn() -> Histogram>,
     reviews: Family<ReviewLabels, Counter>,
     retries: Counter,
+    limited: Family<LimitLabels, Counter>,
+    streams_ended: Family<PartingLabels, Counter>,
+    pub(crate) streams: Gauge,
     pub(crate) connections: Gauge,
     pub(crate) requests_in_flight: Gauge,
     held: Gauge,
@@ -107,6 +123,9 @@ impl Metrics {
             phases: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             reviews: Family::default(),
             retries: Counter::default(),
+            limited: Family::default(),
+            streams_ended: Family::default(),
+            streams: Gauge::default(),
             connections: Gauge::default(),
             requests_in_flight: Gauge::default(),
             held: Gauge::default(),
@@ -124,6 +143,9 @@ impl Metrics {
             phases,
             reviews,
             retries,
+            limited,
+            streams_ended,
+            streams,
             connections,
             requests_in_flight,
             held,
@@ -139,6 +161,17 @@ impl Metrics {
         );
         registry.register("reviews", "Reviews asked of the API server", reviews.clone());
         registry.register("retries", "Requests that were sent to a runner once more", retries.clone());
+        registry.register(
+            "limited",
+            "Requests and connections refused, by the limit that was hit",
+            limited.clone(),
+        );
+        registry.register(
+            "streams_ended",
+            "Streams and long answers that the gateway ended, by reason",
+            streams_ended.clone(),
+        );
+        registry.register("streams", "Streams and long answers going on", streams.clone());
         registry.register("connections", "Open connections of clients", connections.clone());
         registry.register("requests_in_flight", "Requests being worked on", requests_in_flight.clone());
         registry.register("requests_held", "Requests that wait for their workspace", held.clone());
@@ -161,6 +194,14 @@ impl Metrics {
 
     pub(crate) fn retry(&self) {
         self.retries.inc();
+    }
+
+    pub(crate) fn limited(&self, limit: &'static str) {
+        self.limited.get_or_create(&LimitLabels { limit }).inc();
+    }
+
+    pub(crate) fn stream_ended(&self, reason: &'static str) {
+        self.streams_ended.get_or_create(&PartingLabels { reason }).inc();
     }
 
     /// Everything as OpenMetrics text.

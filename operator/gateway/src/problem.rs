@@ -4,7 +4,7 @@
 //! client may not see.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use vm_api::problem::MEDIA_TYPE;
@@ -15,11 +15,12 @@ use vm_api::{Problem, ProblemCode};
 pub(crate) struct Refusal {
     problem: Box<Problem>,
     retry_after_seconds: Option<u32>,
+    allow: Option<&'static str>,
 }
 
 impl Refusal {
     pub(crate) fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
-        Self { problem: Box::new(Problem::new(code, detail)), retry_after_seconds: None }
+        Self::from(Problem::new(code, detail))
     }
 
     /// Names the gateway's own limit that was hit, by its argument.
@@ -45,6 +46,12 @@ impl Refusal {
         self
     }
 
+    /// Tells the client which methods there are.
+    pub(crate) fn with_allow(mut self, methods: &'static str) -> Self {
+        self.allow = Some(methods);
+        self
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
@@ -66,7 +73,16 @@ impl Refusal {
         if let Some(seconds) = self.retry_after_seconds {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if let Some(methods) = self.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(methods));
+        }
         response
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self { problem: Box::new(problem), retry_after_seconds: None, allow: None }
     }
 }
 

@@ -1,8 +1,9 @@
 //! Asks the API server for reviews: of a token, of an access. Bounded in number and in time, so that a flood of unknown
 //! tokens at the gateway never becomes a flood at the API server.
 //!
-//! Each kind has places of its own: anybody can have a token reviewed, and only who is authenticated an access, so that
-//! strangers never take the places of users who are known.
+//! Each kind has places of its own: anybody can have a token reviewed, only who came with one that was good before has it
+//! reviewed again, and only who is authenticated has an access reviewed; so that strangers never take the places of users
+//! who are known.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use crate::metrics::{Metrics, ReviewKind};
+use crate::review_cache::Failure;
 
 /// Reviews that may wait for each place. A place is free again after milliseconds; and those who wait hold a request each,
 /// so that they must stay few against the gateway's requests.
@@ -35,10 +37,25 @@ pub(crate) enum Error {
     Failed(Arc<kube::Error>),
 }
 
+impl Failure for Error {
+    fn is_outage(&self) -> bool {
+        match self {
+            Self::Busy => false,
+            Self::TimedOut => true,
+            // What the API server itself refuses is an answer.
+            Self::Failed(error) => match &**error {
+                kube::Error::Api(status) => status.code >= 500 || status.code == 429,
+                _ => true,
+            },
+        }
+    }
+}
+
 /// Asks for reviews.
 #[derive(Clone)]
 pub(crate) struct Reviewer {
     client: Client,
+    new_tokens: Arc<Places>,
     tokens: Arc<Places>,
     accesses: Arc<Places>,
     timeout: Duration,
@@ -81,7 +98,7 @@ impl Reviewer {
     /// place included.
     pub(crate) fn new(client: Client, most_at_once: usize, timeout: Duration, metrics: Arc<Metrics>) -> Self {
         let places = || Arc::new(Places::new(most_at_once));
-        Self { client, tokens: places(), accesses: places(), timeout, metrics }
+        Self { client, new_tokens: places(), tokens: places(), accesses: places(), timeout, metrics }
     }
 
     /// Creates a review and gives it back with its status.
@@ -102,6 +119,7 @@ impl Reviewer {
         K: kube::Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned,
     {
         let places = match kind {
+            ReviewKind::NewToken => &self.new_tokens,
             ReviewKind::Token => &self.tokens,
             ReviewKind::Access => &self.accesses,
         };
@@ -151,18 +169,22 @@ mod tests {
     }
 
     async fn review_token(reviewer: &Reviewer) -> Result<TokenReview, Error> {
-        reviewer.create(ReviewKind::Token, &TokenReview::default()).await
+        reviewer.create(ReviewKind::NewToken, &TokenReview::default()).await
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_of_tokens_never_keeps_a_known_user_waiting() {
-        let reviewer = reviewer(1, &Arc::new(Semaphore::new(0)));
+        let answers = Arc::new(Semaphore::new(0));
+        let reviewer = reviewer(1, &answers);
         let mut flood = futures::future::join_all((0..100).map(|_| review_token(&reviewer))).boxed();
         assert!((&mut flood).now_or_never().is_none());
         let asked = Instant::now();
         let access = SubjectAccessReview::default();
         assert!(reviewer.create(ReviewKind::Access, &access).await.is_ok());
         assert_eq!(asked.elapsed(), Duration::ZERO);
+        answers.add_permits(2);
+        let known = reviewer.create(ReviewKind::Token, &TokenReview::default()).await;
+        assert!(known.is_ok(), "who was good before does not wait behind strangers: {known:?}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -181,7 +203,7 @@ mod tests {
     async fn a_review_that_finds_no_place_in_time_is_refused() {
         let reviewer = reviewer(1, &Arc::new(Semaphore::new(1)));
         let began = Instant::now();
-        let place = reviewer.tokens.take(began + TIMEOUT).await.unwrap();
+        let place = reviewer.new_tokens.take(began + TIMEOUT).await.unwrap();
         let refused = review_token(&reviewer).await;
         assert!(matches!(refused, Err(Error::Busy)), "{refused:?}");
         // Timers are rounded up to a millisecond.

@@ -1,7 +1,8 @@
 //! Remembers the API server's answers for a few seconds, and never asks the same question twice at the same time.
 //!
 //! Keys are hashes, so that neither tokens nor names are kept. The way of a remembered answer is one read lock and no
-//! allocation. A question goes on as long as somebody waits for its answer; nobody owns a task.
+//! allocation. A question goes on as long as somebody waits for its answer; nobody owns a task. While nobody answers, the
+//! last answer counts for a while longer.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError, RwLock};
@@ -15,51 +16,107 @@ use tokio::time::Instant;
 pub(crate) type Key = [u8; 32];
 
 /// An answer, and how long it may be remembered from the moment the question was asked.
-pub(crate) type Review<T, E> = Result<(T, Duration), E>;
+#[derive(Clone, Debug)]
+pub(crate) struct Reviewed<T> {
+    pub(crate) answer: T,
+    pub(crate) ttl: Duration,
+    /// For how much longer it counts while nobody answers. Answers with any are kept until others need their room; those
+    /// without are easily asked for by strangers, and are the first to go.
+    pub(crate) grace: Duration,
+}
 
-/// A question on its way; its answer comes with the moment when it expires.
-type Pending<T, E> = BoxFuture<'static, Result<(T, Instant), E>>;
+/// What comes of a question.
+pub(crate) type Review<T, E> = Result<Reviewed<T>, E>;
+
+/// Why there is no answer.
+pub(crate) trait Failure {
+    /// Whether nobody answers, so that the last answer has to do.
+    fn is_outage(&self) -> bool;
+}
+
+/// Any age that an answer may be remembered at.
+pub(crate) const ANY_AGE: Duration = Duration::MAX;
+/// While nobody answers, they are asked again after this.
+const OUTAGE_PAUSE: Duration = Duration::from_secs(1);
+
+/// A question on its way.
+type Pending<T, E> = BoxFuture<'static, Result<Entry<T>, E>>;
 
 /// Answers by question.
 pub(crate) struct ReviewCache<T, E> {
     capacity: usize,
-    entries: RwLock<HashMap<Key, Entry<T>>>,
+    /// Answers that have a grace.
+    kept: RwLock<HashMap<Key, Entry<T>>>,
+    /// Answers that have none.
+    passing: RwLock<HashMap<Key, Entry<T>>>,
     pending: Mutex<HashMap<Key, WeakShared<Pending<T, E>>>>,
 }
 
+#[derive(Clone, Debug)]
 struct Entry<T> {
     answer: T,
+    asked: Instant,
     expires: Instant,
+    /// When it stops counting while nobody answers.
+    dies: Instant,
+    /// Nobody answered a moment ago: until then it counts without being asked for.
+    rests: Option<Instant>,
+}
+
+impl<T> Entry<T> {
+    fn counts(&self, now: Instant, most_age: Duration) -> bool {
+        let is_fresh = now < self.expires && now.duration_since(self.asked) <= most_age;
+        is_fresh || (self.rests.is_some_and(|until| now < until) && now < self.dies)
+    }
 }
 
 impl<T, E> ReviewCache<T, E>
 where
     T: Clone + Send + Sync + 'static,
-    E: Clone + Send + Sync + 'static,
+    E: Failure + Clone + Send + Sync + 'static,
 {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity, entries: RwLock::default(), pending: Mutex::default() }
+        Self { capacity, kept: RwLock::default(), passing: RwLock::default(), pending: Mutex::default() }
     }
 
-    /// The remembered answer, if it is fresh.
-    pub(crate) fn get(&self, key: &Key) -> Option<T> {
-        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-        entries.get(key).filter(|entry| Instant::now() < entry.expires).map(|entry| entry.answer.clone())
+    /// The remembered answer, if it is fresh and no older than that.
+    pub(crate) fn get(&self, key: &Key, most_age: Duration) -> Option<T> {
+        let now = Instant::now();
+        [&self.kept, &self.passing].into_iter().find_map(|entries| {
+            let entries = entries.read().unwrap_or_else(PoisonError::into_inner);
+            entries.get(key).filter(|entry| entry.counts(now, most_age)).map(|entry| entry.answer.clone())
+        })
+    }
+
+    /// Whether there has been an answer with a grace lately, fresh or not.
+    pub(crate) fn remembers(&self, key: &Key) -> bool {
+        self.kept.read().unwrap_or_else(PoisonError::into_inner).contains_key(key)
     }
 
     /// The remembered answer, or the one that `ask` brings. Failures are not remembered.
-    pub(crate) async fn get_or_ask<F>(&self, key: Key, ask: impl FnOnce() -> F) -> Result<T, E>
+    pub(crate) async fn get_or_ask<F>(
+        &self,
+        key: Key,
+        most_age: Duration,
+        ask: impl FnOnce() -> F,
+    ) -> Result<T, E>
     where
         F: Future<Output = Review<T, E>> + Send + 'static,
     {
-        if let Some(answer) = self.get(&key) {
+        if let Some(answer) = self.get(&key, most_age) {
             return Ok(answer);
         }
         let outcome = self.join_or_start(key, ask).await;
         self.forget_pending(&key);
-        let (answer, expires) = outcome?;
-        self.remember(key, answer.clone(), expires);
-        Ok(answer)
+        match outcome {
+            Ok(entry) => {
+                let answer = entry.answer.clone();
+                self.remember(key, entry);
+                Ok(answer)
+            }
+            Err(error) if error.is_outage() => self.last_answer(&key).ok_or(error),
+            Err(error) => Err(error),
+        }
     }
 
     fn join_or_start<F>(&self, key: Key, ask: impl FnOnce() -> F) -> Shared<Pending<T, E>>
@@ -72,8 +129,14 @@ where
         }
         let asked = Instant::now();
         let question = ask();
-        let shared =
-            async move { question.await.map(|(answer, ttl)| (answer, asked + ttl)) }.boxed().shared();
+        let shared = async move {
+            question.await.map(|Reviewed { answer, ttl, grace }| {
+                let expires = asked + ttl;
+                Entry { answer, asked, expires, dies: expires + grace, rests: None }
+            })
+        }
+        .boxed()
+        .shared();
         // Questions whose askers all left are swept here, so that the map stays as small as the traffic.
         if pending.len() >= self.capacity {
             pending.retain(|_, weak| weak.upgrade().is_some());
@@ -92,21 +155,45 @@ where
         }
     }
 
-    fn remember(&self, key: Key, answer: T, expires: Instant) {
-        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
-        if entries.len() >= self.capacity && !entries.contains_key(&key) {
+    /// The last answer, if it still counts while nobody answers.
+    fn last_answer(&self, key: &Key) -> Option<T> {
+        let now = Instant::now();
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        let entry = kept.get_mut(key).filter(|entry| now < entry.dies)?;
+        entry.rests = Some(now + OUTAGE_PAUSE);
+        Some(entry.answer.clone())
+    }
+
+    fn remember(&self, key: Key, entry: Entry<T>) {
+        if self.capacity == 0 {
+            return;
+        }
+        if entry.dies > entry.expires {
+            self.passing.write().unwrap_or_else(PoisonError::into_inner).remove(&key);
+            self.keep(key, entry);
+        } else {
+            self.kept.write().unwrap_or_else(PoisonError::into_inner).remove(&key);
+            let mut passing = self.passing.write().unwrap_or_else(PoisonError::into_inner);
+            // They live for seconds; to look for the oldest of them would cost more than to ask again.
+            if passing.len() >= self.capacity {
+                passing.clear();
+            }
+            passing.insert(key, entry);
+        }
+    }
+
+    fn keep(&self, key: Key, entry: Entry<T>) {
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= self.capacity && !kept.contains_key(&key) {
             let now = Instant::now();
-            entries.retain(|_, entry| now < entry.expires);
-            if entries.len() >= self.capacity
-                && let Some(first) =
-                    entries.iter().min_by_key(|(_, entry)| entry.expires).map(|(key, _)| *key)
+            kept.retain(|_, entry| now < entry.dies);
+            if kept.len() >= self.capacity
+                && let Some(first) = kept.iter().min_by_key(|(_, entry)| entry.dies).map(|(key, _)| *key)
             {
-                entries.remove(&first);
+                kept.remove(&first);
             }
         }
-        if self.capacity > 0 {
-            entries.insert(key, Entry { answer, expires });
-        }
+        kept.insert(key, entry);
     }
 }
 
@@ -119,30 +206,49 @@ mod tests {
 
     type Cache = ReviewCache<usize, &'static str>;
 
+    impl Failure for &'static str {
+        fn is_outage(&self) -> bool {
+            *self == "down"
+        }
+    }
+
+    fn kept(answer: usize, ttl: u64) -> Reviewed<usize> {
+        Reviewed { answer, ttl: Duration::from_secs(ttl), grace: Duration::from_secs(60) }
+    }
+
+    fn passing(answer: usize) -> Reviewed<usize> {
+        Reviewed { grace: Duration::ZERO, ..kept(answer, 2) }
+    }
+
+    async fn remember(cache: &Cache, key: u8, reviewed: Reviewed<usize>) {
+        tokio::time::advance(Duration::from_millis(1)).await;
+        cache.get_or_ask([key; 32], Duration::ZERO, || async { Ok(reviewed) }).await.unwrap();
+    }
+
     /// A question that takes a second and is answered with how often it was asked.
     fn ask(count: &Arc<AtomicUsize>) -> impl Future<Output = Review<usize, &'static str>> + Send + 'static {
         let count = count.clone();
         async move {
             let number = count.fetch_add(1, Ordering::SeqCst) + 1;
             tokio::time::sleep(Duration::from_secs(1)).await;
-            Ok((number, Duration::from_secs(10)))
+            Ok(kept(number, 10))
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_is_remembered_for_its_lifetime_from_the_question_on() {
         let (cache, count) = (Cache::new(8), Arc::default());
-        assert_eq!(cache.get_or_ask([1; 32], || ask(&count)).await, Ok(1));
+        assert_eq!(cache.get_or_ask([1; 32], ANY_AGE, || ask(&count)).await, Ok(1));
         tokio::time::advance(Duration::from_millis(8_900)).await;
-        assert_eq!(cache.get_or_ask([1; 32], || ask(&count)).await, Ok(1));
+        assert_eq!(cache.get_or_ask([1; 32], ANY_AGE, || ask(&count)).await, Ok(1));
         tokio::time::advance(Duration::from_millis(200)).await;
-        assert_eq!(cache.get_or_ask([1; 32], || ask(&count)).await, Ok(2));
+        assert_eq!(cache.get_or_ask([1; 32], ANY_AGE, || ask(&count)).await, Ok(2));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_question_is_asked_once_however_many_wait_for_its_answer() {
         let (cache, count) = (Cache::new(8), Arc::default());
-        let askers = (0..20).map(|_| cache.get_or_ask([1; 32], || ask(&count)));
+        let askers = (0..20).map(|_| cache.get_or_ask([1; 32], ANY_AGE, || ask(&count)));
         let answers = futures::future::join_all(askers).await;
         assert!(answers.iter().all(|answer| *answer == Ok(1)), "{answers:?}");
     }
@@ -150,38 +256,100 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_question_goes_on_when_the_one_who_asked_first_leaves() {
         let (cache, count) = (Cache::new(8), Arc::default());
-        let mut first = Box::pin(cache.get_or_ask([1; 32], || ask(&count)));
+        let mut first = Box::pin(cache.get_or_ask([1; 32], ANY_AGE, || ask(&count)));
         assert!(futures::poll!(&mut first).is_pending());
-        let mut second = Box::pin(cache.get_or_ask([1; 32], || ask(&count)));
+        let mut second = Box::pin(cache.get_or_ask([1; 32], ANY_AGE, || ask(&count)));
         assert!(futures::poll!(&mut second).is_pending());
         drop(first);
         assert_eq!(second.await, Ok(1));
-        assert_eq!(cache.get(&[1; 32]), Some(1), "whoever stayed remembers the answer");
+        assert_eq!(cache.get(&[1; 32], ANY_AGE), Some(1), "whoever stayed remembers the answer");
     }
 
     #[tokio::test(start_paused = true)]
     async fn failures_are_not_remembered() {
         let (cache, count) = (Cache::new(8), Arc::default());
-        let failure = cache.get_or_ask([1; 32], || async { Err("down") }).await;
+        let failure = cache.get_or_ask([1; 32], ANY_AGE, || async { Err("down") }).await;
         assert_eq!(failure, Err("down"));
-        assert_eq!(cache.get_or_ask([1; 32], || ask(&count)).await, Ok(1));
+        assert_eq!(cache.get_or_ask([1; 32], ANY_AGE, || ask(&count)).await, Ok(1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_full_cache_forgets_what_expires_first() {
         let cache = Cache::new(2);
         for (key, ttl) in [(1, 30), (2, 10), (3, 20)] {
-            let review = async move { Ok((usize::from(key), Duration::from_secs(ttl))) };
-            cache.get_or_ask([key; 32], || review).await.unwrap();
+            remember(&cache, key, kept(usize::from(key), ttl)).await;
         }
-        assert_eq!((cache.get(&[1; 32]), cache.get(&[2; 32]), cache.get(&[3; 32])), (Some(1), None, Some(3)));
+        let known = [1, 2, 3].map(|key| cache.get(&[key; 32], ANY_AGE));
+        assert_eq!(known, [Some(1), None, Some(3)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_refusals_makes_nobody_unknown() {
+        let cache = Cache::new(4);
+        remember(&cache, 200, kept(7, 10)).await;
+        tokio::time::advance(Duration::from_secs(11)).await;
+        for key in 0..100 {
+            remember(&cache, key, passing(0)).await;
+        }
+        assert!(cache.remembers(&[200; 32]), "it has expired, and it was good");
+        assert!(!cache.remembers(&[99; 32]));
+        assert_eq!(cache.get(&[99; 32], ANY_AGE), Some(0));
+        assert!(cache.passing.read().unwrap().len() <= 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_refused_later_is_not_remembered_as_good() {
+        let cache = Cache::new(4);
+        remember(&cache, 1, kept(1, 10)).await;
+        remember(&cache, 1, passing(0)).await;
+        assert!(!cache.remembers(&[1; 32]));
+        assert_eq!(cache.get(&[1; 32], ANY_AGE), Some(0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_wants_a_younger_answer_asks_again_for_all() {
+        let cache = Cache::new(4);
+        remember(&cache, 1, kept(1, 10)).await;
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let young = Duration::from_secs(4);
+        assert_eq!(cache.get(&[1; 32], young), None);
+        let answer = cache.get_or_ask([1; 32], young, || async { Ok(kept(2, 10)) }).await;
+        assert_eq!((answer, cache.get(&[1; 32], ANY_AGE)), (Ok(2), Some(2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_nobody_answers_the_last_answer_counts_for_its_grace() {
+        let (cache, asked) = (Cache::new(4), Arc::new(AtomicUsize::new(0)));
+        let ask = |error: &'static str| {
+            asked.fetch_add(1, Ordering::SeqCst);
+            async move { Err::<Reviewed<usize>, _>(error) }
+        };
+        remember(&cache, 1, kept(1, 10)).await;
+        remember(&cache, 2, passing(0)).await;
+        tokio::time::advance(Duration::from_secs(11)).await;
+        assert_eq!(cache.get_or_ask([1; 32], ANY_AGE, || ask("down")).await, Ok(1));
+        assert_eq!(
+            cache.get_or_ask([1; 32], ANY_AGE, || ask("down")).await,
+            Ok(1),
+            "they are not asked at once"
+        );
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        assert_eq!(cache.get_or_ask([2; 32], ANY_AGE, || ask("down")).await, Err("down"));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(
+            cache.get_or_ask([1; 32], ANY_AGE, || ask("busy")).await,
+            Err("busy"),
+            "that is our fault"
+        );
+        tokio::time::advance(Duration::from_secs(58)).await;
+        assert_eq!(cache.get_or_ask([1; 32], ANY_AGE, || ask("down")).await, Err("down"));
     }
 
     #[tokio::test(start_paused = true)]
     async fn questions_that_nobody_waits_for_do_not_pile_up() {
         let (cache, count) = (Cache::new(2), Arc::default());
         for key in 0..10 {
-            let mut asker = Box::pin(cache.get_or_ask([key; 32], || ask(&count)));
+            let mut asker = Box::pin(cache.get_or_ask([key; 32], ANY_AGE, || ask(&count)));
             assert!(futures::poll!(&mut asker).is_pending());
         }
         assert!(cache.pending.lock().unwrap().len() <= 3);

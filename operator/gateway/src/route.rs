@@ -1,9 +1,11 @@
-//! What a request asks for: which workspace, and which permission it needs there.
+//! What a request asks for: which workspace, what of it, and which permission it needs there.
 //!
 //! The path decides, as it was sent: nothing is decoded or normalised before it is matched, so that what was authorised
-//! here is what the runner matches there.
+//! here is what the runner matches there; both read it with [`vm_api::area`].
 
-use http::{Method, StatusCode};
+use http::header::{IF_MATCH, IF_NONE_MATCH};
+use http::{HeaderMap, Method, StatusCode};
+use vm_api::area::{Area, AreaError, Permission, ProcessAction, RunAction, ShellAction};
 use vm_api::{ProblemCode, route};
 
 use crate::problem::Refusal;
@@ -14,51 +16,37 @@ pub(crate) struct Call<'a> {
     pub(crate) namespace: &'a str,
     pub(crate) name: &'a str,
     /// What follows the workspace in the path, percent-encoding kept.
-    pub(crate) area: &'a str,
-    pub(crate) action: Action,
+    pub(crate) path: &'a str,
+    pub(crate) area: Area,
+    pub(crate) permission: Permission,
 }
 
-/// What somebody wants to do with a workspace, as RBAC knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Action {
-    /// Run a command.
-    Exec,
-    /// Read files.
-    ReadFiles,
-    /// Write files.
-    WriteFiles,
-}
-
-impl Action {
-    pub(crate) fn verb(self) -> &'static str {
-        match self {
-            Self::Exec => "create",
-            Self::ReadFiles => "get",
-            Self::WriteFiles => "update",
-        }
-    }
-
-    pub(crate) fn subresource(self) -> &'static str {
-        match self {
-            Self::Exec => "exec",
-            Self::ReadFiles | Self::WriteFiles => "files",
-        }
-    }
+/// How large a request's body may be, and how it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyKind {
+    /// A JSON document.
+    Document,
+    /// As much as the workspace has room for.
+    Upload,
+    /// The same, from somebody who may think between two bytes.
+    Interactive,
 }
 
 /// The areas that exist, for people who look for one.
-const AREAS: &str = "POST exec, GET/PUT/DELETE files/{path}, POST files:mkdir, POST files:move";
+const AREAS: &str = "exec, files/{path}, files:mkdir, files:move, files:copy, files:link, files:batchRead, \
+                     files:batchWrite, files:archive, files:fsck, processes, processes/{pid}, shells, shells/{id}, runs, \
+                     events, wake, sleep, health";
 /// Longest DNS label, which the names of namespaces and of workspaces are.
 const LABEL_LEN: usize = 63;
 
 /// Understands a request's method and path.
 pub(crate) fn parse<'a>(method: &Method, path: &'a str) -> Result<Call<'a>, Refusal> {
-    let Some((namespace, name, area)) = route::split_gateway_path(path) else {
+    let Some((namespace, name, rest)) = route::split_gateway_path(path) else {
         return Err(Refusal::new(
             ProblemCode::RouteNotFound,
             format!(
                 "there is no route {}: paths start with /v1/namespaces/{{namespace}}/workspaces/{{name}}/ and go on \
-                 with one of: {AREAS}",
+                 with one of: {AREAS}; see GET /openapi.json",
                 shorten(path)
             ),
         ));
@@ -69,45 +57,90 @@ pub(crate) fn parse<'a>(method: &Method, path: &'a str) -> Result<Call<'a>, Refu
     if !is_dns_label(name) {
         return Err(invalid_name("workspace", name));
     }
-    let action = action(method, area)?;
-    Ok(Call { namespace, name, area, action })
+    let area = Area::parse(rest, method.as_str()).map_err(|error| match error {
+        AreaError::NotFound => no_area(rest),
+        AreaError::Method(allowed) => wrong_method(method, rest, allowed),
+    })?;
+    let permission = area.permission(method.as_str()).ok_or_else(|| {
+        Refusal::new(
+            ProblemCode::Forbidden,
+            "runs are begun and stopped by the operator only: create a CronJob (cronjobs.lodge.dev), or use POST exec",
+        )
+    })?;
+    Ok(Call { namespace, name, path: rest, area, permission })
 }
 
-fn action(method: &Method, area: &str) -> Result<Action, Refusal> {
-    if area == route::EXEC {
-        return if method == Method::POST {
-            Ok(Action::Exec)
-        } else {
-            Err(wrong_method(method, area, "POST"))
-        };
+impl Call<'_> {
+    /// What may come as a body.
+    pub(crate) fn body_kind(&self) -> BodyKind {
+        match self.area {
+            Area::File | Area::Archive | Area::BatchWrite => BodyKind::Upload,
+            Area::Process(ProcessAction::Stdin) => BodyKind::Interactive,
+            Area::Exec
+            | Area::Processes
+            | Area::Process(_)
+            | Area::Shells
+            | Area::Shell(_)
+            | Area::Runs
+            | Area::Run(_)
+            | Area::Events
+            | Area::Mkdir
+            | Area::Move
+            | Area::Copy
+            | Area::Link
+            | Area::BatchRead
+            | Area::Fsck
+            | Area::Health
+            | Area::Wake
+            | Area::Sleep => BodyKind::Document,
+        }
     }
-    if area == route::FILES || area.strip_prefix(route::FILES).is_some_and(|rest| rest.starts_with('/')) {
-        return match *method {
-            Method::GET | Method::HEAD => Ok(Action::ReadFiles),
-            Method::PUT | Method::DELETE | Method::POST | Method::PATCH => Ok(Action::WriteFiles),
-            _ => Err(wrong_method(method, "files/{path}", "GET, HEAD, PUT or DELETE")),
-        };
+
+    /// Whether the route is a WebSocket.
+    pub(crate) fn is_websocket(&self) -> bool {
+        self.area == Area::Shell(ShellAction::Attach)
     }
-    if area == route::MKDIR || area == route::MOVE {
-        return if method == Method::POST {
-            Ok(Action::WriteFiles)
-        } else {
-            Err(wrong_method(method, area, "POST"))
-        };
+
+    /// Whether somebody can look at it later, and loses nothing when it ends now: reading changes nothing.
+    pub(crate) fn only_reads(&self, method: &Method) -> bool {
+        method.is_safe() || matches!(self.area, Area::BatchRead | Area::Fsck)
     }
+
+    /// Whether doing it twice is the same as doing it once, so that it can be sent again after a connection broke in the
+    /// middle. A write with a condition is not: the second would be refused because of the first.
+    pub(crate) fn is_idempotent(&self, method: &Method, headers: &HeaderMap, query: Option<&str>) -> bool {
+        if self.is_websocket() {
+            return true;
+        }
+        let is_conditional = headers.contains_key(IF_MATCH) || headers.contains_key(IF_NONE_MATCH);
+        match self.area {
+            Area::Wake | Area::Sleep => true,
+            Area::File if *method == Method::PUT || *method == Method::DELETE => {
+                let appends = |query: &str| query.split('&').any(|pair| pair.starts_with("append"));
+                !is_conditional && !query.is_some_and(appends)
+            }
+            Area::Shell(ShellAction::Item | ShellAction::Resize) => true,
+            Area::Run(RunAction::Show) => true,
+            _ => self.only_reads(method),
+        }
+    }
+}
+
+fn no_area(area: &str) -> Refusal {
     let detail = if area.is_empty() {
-        format!("the path ends after the workspace: add one of: {AREAS}")
+        format!("the path ends after the workspace: add one of: {AREAS}; see GET /openapi.json")
     } else {
-        format!("a workspace has no area {}; there are: {AREAS}", shorten(area))
+        format!("a workspace has no area {}; there are: {AREAS}; see GET /openapi.json", shorten(area))
     };
-    Err(Refusal::new(ProblemCode::RouteNotFound, detail))
+    Refusal::new(ProblemCode::RouteNotFound, detail)
 }
 
-fn wrong_method(method: &Method, area: &str, allowed: &str) -> Refusal {
+fn wrong_method(method: &Method, area: &str, allowed: &'static str) -> Refusal {
     Refusal::new(
         ProblemCode::MethodNotAllowed,
         format!("{} does not take {}: use {allowed}", shorten(area), shorten(method.as_str())),
     )
+    .with_allow(allowed)
 }
 
 fn invalid_name(what: &str, name: &str) -> Refusal {
@@ -141,64 +174,49 @@ fn shorten(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     const BASE: &str = "/v1/namespaces/team-a/workspaces/ada";
 
-    fn action_of(method: Method, area: &str) -> Result<Action, u16> {
-        parse(&method, &format!("{BASE}/{area}"))
-            .map(|call| call.action)
-            .map_err(|refusal| refusal.status().as_u16())
+    fn status_of(method: Method, area: &str) -> u16 {
+        parse(&method, &format!("{BASE}/{area}")).map_or_else(|refusal| refusal.status().as_u16(), |_| 200)
     }
 
     #[test]
     fn a_request_names_its_workspace_and_the_permission_it_needs() {
-        let call = Call { namespace: "team-a", name: "ada", area: "exec", action: Action::Exec };
+        let permission = Permission { verb: "create", subresource: "exec" };
+        let call = Call { namespace: "team-a", name: "ada", path: "exec", area: Area::Exec, permission };
         assert_eq!(parse(&Method::POST, &format!("{BASE}/exec")).unwrap(), call);
     }
 
     #[test]
-    fn reading_files_and_writing_files_are_different_permissions() {
-        for (method, area, action) in [
-            (Method::GET, "files/a/b", Action::ReadFiles),
-            (Method::HEAD, "files", Action::ReadFiles),
-            (Method::PUT, "files/a", Action::WriteFiles),
-            (Method::DELETE, "files/a", Action::WriteFiles),
-            (Method::POST, "files:mkdir", Action::WriteFiles),
-            (Method::POST, "files:move", Action::WriteFiles),
-        ] {
-            assert_eq!(action_of(method.clone(), area), Ok(action), "{method} {area}");
-        }
-    }
-
-    #[test]
     fn what_has_no_route_is_told_which_routes_there_are() {
-        for area in ["", "nope", "filesystem", "%65xec", "exec/", "Exec"] {
-            assert_eq!(action_of(Method::POST, area), Err(404), "{area:?}");
+        for area in ["", "nope", "filesystem", "%65xec", "exec/", "Exec", "files:", "files:Move", "proxy/80/"]
+        {
+            assert_eq!(status_of(Method::POST, area), 404, "{area:?}");
         }
         let refusal = parse(&Method::POST, &format!("{BASE}/nope")).unwrap_err();
-        assert!(refusal.problem().detail.contains("POST exec"), "{}", refusal.problem().detail);
+        assert!(refusal.problem().detail.contains("exec, files/{path}"), "{}", refusal.problem().detail);
         assert_eq!(parse(&Method::GET, "/v2/x").unwrap_err().status().as_u16(), 404);
     }
 
     #[test]
-    fn actions_on_files_that_no_runner_serves_go_no_further() {
-        for area in
-            ["files:copy", "files:batchRead", "files:archive", "files:", "files:mkdir/x", "files:Move"]
-        {
-            assert_eq!(action_of(Method::POST, area), Err(404), "{area}");
-            let refusal = parse(&Method::POST, &format!("{BASE}/{area}")).unwrap_err();
-            assert!(refusal.problem().is(ProblemCode::RouteNotFound), "{area}");
-            assert!(refusal.problem().detail.ends_with(AREAS), "{}", refusal.problem().detail);
-        }
-        assert!(!AREAS.contains("copy") && !AREAS.contains("batch") && !AREAS.contains("archive"));
+    fn a_method_that_a_route_does_not_take_is_refused_with_those_that_it_takes() {
+        assert_eq!(status_of(Method::GET, "files:mkdir"), 405);
+        assert_eq!(status_of(Method::TRACE, "files/x"), 405);
+        let refusal = parse(&Method::GET, &format!("{BASE}/exec")).unwrap_err();
+        assert_eq!(refusal.into_response().headers()["allow"], "POST");
     }
 
     #[test]
-    fn a_method_that_a_route_does_not_take_is_refused() {
-        assert_eq!(action_of(Method::GET, "files:mkdir"), Err(405));
-        assert_eq!(action_of(Method::GET, "exec"), Err(405));
-        assert_eq!(action_of(Method::TRACE, "files/x"), Err(405));
+    fn a_run_is_the_operators_and_everybody_else_is_told_what_to_do_instead() {
+        assert_eq!(status_of(Method::GET, "runs/a"), 200);
+        let refusal = parse(&Method::PUT, &format!("{BASE}/runs/a")).unwrap_err();
+        assert_eq!(refusal.status(), 403);
+        assert!(refusal.problem().detail.contains("CronJob"), "{}", refusal.problem().detail);
+        assert_eq!(status_of(Method::POST, "runs/a/stop"), 403);
     }
 
     #[test]
@@ -222,6 +240,39 @@ mod tests {
     #[test]
     fn long_texts_from_outside_are_shortened_in_errors() {
         let refusal = parse(&Method::POST, &format!("/{}", "x".repeat(10_000))).unwrap_err();
-        assert!(refusal.problem().detail.len() < 600);
+        assert!(refusal.problem().detail.len() < 900);
+    }
+
+    #[test]
+    fn what_can_be_done_twice_without_harm_is_known() {
+        for (method, area, query, condition, expected) in [
+            ("GET", "files/a", None, None, true),
+            ("HEAD", "files/a", Some("stat"), None, true),
+            ("PUT", "files/a", None, None, true),
+            ("PUT", "files/a", Some("mode=644&append"), None, false),
+            ("PUT", "files/a", Some("offset=9"), None, true),
+            ("PUT", "files/a", None, Some("if-match"), false),
+            ("DELETE", "files/a", None, None, true),
+            ("PATCH", "files/a", None, None, false),
+            ("POST", "files:batchRead", None, None, true),
+            ("POST", "files:move", None, None, false),
+            ("PUT", "files:archive", None, None, false),
+            ("POST", "exec", None, None, false),
+            ("POST", "processes", None, None, false),
+            ("POST", "processes/1/kill", None, None, false),
+            ("POST", "processes/1/stdin", None, None, false),
+            ("GET", "shells/a/attach", None, None, true),
+            ("DELETE", "shells/a", None, None, true),
+            ("POST", "wake", None, None, true),
+        ] {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            let path = format!("{BASE}/{area}");
+            let mut headers = HeaderMap::new();
+            if let Some(name) = condition {
+                headers.insert(name, HeaderValue::from_static("\"e\""));
+            }
+            let call = parse(&method, &path).unwrap();
+            assert_eq!(call.is_idempotent(&method, &headers, query), expected, "{method} {area} {query:?}");
+        }
     }
 }
