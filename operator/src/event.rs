@@ -6,7 +6,7 @@ use kube::{
     Client, Resource,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
-use lodge_crds::{Workspace, label};
+use lodge_crds::label;
 use std::{fmt, sync::Arc};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
@@ -50,9 +50,9 @@ impl Announcer {
         (Self(sender), Outbox(receiver))
     }
 
-    /// Announces news about a Workspace.
-    pub fn announce(&self, workspace: &Workspace, news: News) {
-        let notice = Notice { object: workspace.object_ref(&()), news };
+    /// Announces news about an object.
+    pub fn announce<K: Resource<DynamicType = ()>>(&self, object: &K, news: News) {
+        let notice = Notice { object: object.object_ref(&()), news };
         if let Err(
             TrySendError::Full(Notice { object: _, news }) | TrySendError::Closed(Notice { object: _, news }),
         ) = self.0.try_send(notice)
