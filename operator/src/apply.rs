@@ -163,7 +163,7 @@ fn is_ours(metadata: &ObjectMeta) -> bool {
 }
 
 /// Whether everything that `wanted` says is so in `live`.
-fn is_as_wanted<K: Serialize>(wanted: &K, live: &K) -> bool {
+pub(crate) fn is_as_wanted<K: Serialize>(wanted: &K, live: &K) -> bool {
     match (serde_json::to_value(wanted), serde_json::to_value(live)) {
         (Ok(wanted), Ok(live)) => contains(&live, &wanted),
         _ => false,

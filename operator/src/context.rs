@@ -5,11 +5,12 @@ use crate::{
     args::Config,
     certificate::Authority,
     clock::Clock,
+    cron_job::CronJobs,
     event::Announcer,
     ledger::Ledger,
     metrics::Metrics,
     roster::Roster,
-    runner::{occupancy::Occupancy, outlook::Outlook},
+    runner::{occupancy::Occupancy, outlook::Outlook, roll::Rolling},
     store::{Stores, WatchedNamespace, WatchedWorkspace},
     trigger::Triggers,
 };
@@ -35,10 +36,14 @@ pub struct Context {
     pub ledger: Ledger,
     /// Which workspaces are on which runner.
     pub occupancy: Occupancy,
+    /// Which runners are being replaced.
+    pub rolling: Rolling,
     /// What stands in the way of runners.
     pub outlook: Outlook,
     /// Workspaces to look at again.
     pub workspaces_due: Triggers<ObjectRef<WatchedWorkspace>>,
+    /// What reconciles of CronJobs share.
+    pub cron_jobs: CronJobs,
     /// Namespaces to look at again.
     pub namespaces_due: Triggers<ObjectRef<WatchedNamespace>>,
     /// Takes news to be published as Events.
@@ -76,8 +81,10 @@ impl Context {
             roster: Roster::default(),
             ledger: Ledger::default(),
             occupancy: Occupancy::default(),
+            rolling: Rolling::default(),
             outlook: Outlook::default(),
             workspaces_due: Triggers::default(),
+            cron_jobs: CronJobs::default(),
             namespaces_due: Triggers::default(),
             metrics,
             authority: AuthorityCell::default(),

@@ -90,16 +90,19 @@ impl Ledger {
         }
     }
 
-    /// Notes that it is asleep, or not. Returns since when this operator has seen it so.
-    pub fn asleep_since(&self, uid: &str, now: Option<&Time>) -> Option<Time> {
+    /// Notes that it is asleep now, and when it last woke. Returns since when this operator has seen it asleep; a moment awake in
+    /// between may have gone unseen.
+    pub fn asleep(&self, uid: &str, now: &Time, woke: Option<&Time>) -> Time {
         let mut entries = self.lock();
         let since = &mut entries.entry(uid.to_owned()).or_default().asleep_since;
-        match now {
-            Some(now) => Some(since.get_or_insert_with(|| now.clone()).clone()),
-            None => {
-                *since = None;
-                None
-            }
+        since.take_if(|since| woke.is_some_and(|woke| woke > since));
+        since.get_or_insert_with(|| now.clone()).clone()
+    }
+
+    /// Notes that it isn't asleep.
+    pub fn not_asleep(&self, uid: &str) {
+        if let Some(entry) = self.lock().get_mut(uid) {
+            entry.asleep_since = None;
         }
     }
 

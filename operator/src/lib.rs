@@ -21,7 +21,7 @@
 //! value of a Secret get into a status, an Event or the log.
 //!
 //! # Lock order
-//! Every lock is a leaf: [`roster`], [`ledger`], [`trigger`], [`runner::outlook`], [`runner::occupancy`], [`context::AuthorityCell`] and the TLS settings in
+//! Every lock is a leaf: [`roster`], [`ledger`], [`trigger`], [`runner::outlook`], [`runner::occupancy`], [`runner::roll`], [`context::AuthorityCell`] and the TLS settings in
 //! [`runner_client`] each guard their own map or cell; none is held while another is taken, across an await, or while calling
 //! anything of another module.
 
@@ -31,6 +31,7 @@ pub mod args;
 pub mod certificate;
 pub mod clock;
 pub mod context;
+pub mod cron_job;
 pub mod event;
 pub mod follow;
 pub mod http;

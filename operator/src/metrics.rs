@@ -1,5 +1,6 @@
 //! What the operator counts. Labels are bounded: controllers, variants of errors, kinds, never names of objects.
 
+use crate::cron_job::metrics::CronMetrics;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
@@ -27,6 +28,8 @@ pub struct Metrics {
     workspaces: Family<PowerLabel, Gauge>,
     runners_connected: Gauge,
     leader: Gauge,
+    /// About runs of CronJobs.
+    pub cron: CronMetrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -83,6 +86,7 @@ impl Default for Metrics {
             workspaces: Family::default(),
             runners_connected: Gauge::default(),
             leader: Gauge::default(),
+            cron: CronMetrics::default(),
         };
         metrics.register();
         metrics
@@ -110,6 +114,7 @@ impl Metrics {
             workspaces,
             runners_connected,
             leader,
+            cron,
         } = self;
         registry.register(
             "reconciles",
@@ -151,6 +156,7 @@ impl Metrics {
             runners_connected.clone(),
         );
         registry.register("leader", "1 if this replica leads", leader.clone());
+        cron.register(registry);
     }
 
     /// Counts a reconcile. `result` is `ok` or the name of an error's variant.

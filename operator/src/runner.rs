@@ -15,6 +15,7 @@ pub mod build;
 pub mod name;
 pub mod occupancy;
 pub mod outlook;
+pub mod roll;
 mod scale;
 mod teardown;
 pub mod validate;
@@ -125,11 +126,12 @@ async fn advance(namespace: &str, context: &Context) -> Result<Action, Error> {
     let sets = validate::validate(&workspaces, &live, scale.replicas, &context.config.runner);
     let leaf = certificate(namespace, context)?;
     let prepared = build::build(namespace, &sets, &leaf, &context.config.runner, &context.config.namespace);
-    apply(prepared, namespace, context).await.map_err(Error::Apply)?;
+    let held_back = apply(prepared, namespace, context).await.map_err(Error::Apply)?;
     if scale.removes {
         context.occupancy.open(namespace);
     }
-    Ok(Action::requeue(scale.again.map_or(INTERVAL, |again| again.min(INTERVAL))))
+    let again = [scale.again, held_back.then_some(roll::AGAIN), Some(INTERVAL)].into_iter().flatten().min();
+    Ok(again.map_or_else(Action::await_change, Action::requeue))
 }
 
 /// What to do after a failure.
@@ -173,7 +175,8 @@ fn certificate(namespace: &str, context: &Context) -> Result<Leaf, Error> {
     Ok(Leaf::renew(present, &authority, &names, Purpose::Server, context.clock.now())?)
 }
 
-async fn apply(prepared: Prepared, namespace: &str, context: &Context) -> Result<(), apply::Error> {
+/// Applies everything. Returns whether a set was left in its present form for now.
+async fn apply(prepared: Prepared, namespace: &str, context: &Context) -> Result<bool, apply::Error> {
     let (applier, stores) = (&context.applier, &context.stores);
     let Prepared { secret, service, network_policy, stateful_sets } = prepared;
     let live = stores.secrets.get(&ObjectRef::new(name::TLS_SECRET).within(namespace));
@@ -182,9 +185,11 @@ async fn apply(prepared: Prepared, namespace: &str, context: &Context) -> Result
     applier.apply(&service, live.as_deref()).await?;
     let live = stores.network_policy(namespace);
     applier.apply(&network_policy, live.as_deref()).await?;
-    for set in stateful_sets {
+    let mut held_back = false;
+    for mut set in stateful_sets {
         let live = stores.stateful_sets.get(&ObjectRef::new(&set.name_any()).within(namespace));
+        held_back |= roll::hold_back(&mut set, live.as_deref(), context);
         applier.apply(&set, live.as_deref()).await?;
     }
-    Ok(())
+    Ok(held_back)
 }

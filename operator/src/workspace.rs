@@ -16,9 +16,10 @@ mod cleanup;
 pub mod dereference;
 mod diagnose;
 mod error;
+mod expire;
 mod finalizer;
 pub mod place;
-mod push;
+pub(crate) mod push;
 pub mod status;
 mod unreadable;
 mod update_status;
@@ -32,7 +33,6 @@ use crate::{
     store::{WatchedNamespace, WatchedWorkspace},
 };
 use bind::Binding;
-use error::Verdict;
 use kube::{
     Resource, ResourceExt,
     runtime::{controller::Action, reflector::ObjectRef},
@@ -98,9 +98,14 @@ async fn reconcile_live(workspace: Arc<Workspace>, context: &Context) -> Result<
     let outcome = advance(&workspace, context).await;
     let later = update_status::run(&workspace, &outcome, context).await?;
     let bound = outcome?;
+    let expiry = expire::run(&workspace, &bound, context).await?;
     context.ledger.succeeded(&workspace.uid().unwrap_or_default());
     let recheck = bound.has_references.then_some(context.config.timing.reference_interval);
-    Ok(later.into_iter().chain(recheck).min().map_or_else(Action::await_change, Action::requeue))
+    Ok([later, recheck, expiry]
+        .into_iter()
+        .flatten()
+        .min()
+        .map_or_else(Action::await_change, Action::requeue))
 }
 
 async fn advance(workspace: &Workspace, context: &Context) -> Result<Bound, Error> {

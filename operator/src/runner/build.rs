@@ -134,22 +134,90 @@ mod tests {
         build("team-a", &[shared], &leaf, &config.runner, "lodge-system")
     }
 
-    #[test]
-    fn the_objects_of_a_shared_runner_are_those_on_record() {
-        let Prepared { secret, service, network_policy, stateful_sets } = prepared();
-        let objects = serde_json::json!([secret, service, network_policy, stateful_sets]);
-        let text = serde_json::to_string_pretty(&objects).unwrap() + "\n";
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/runner.json");
+    fn prepared_dedicated() -> Prepared {
+        let mut args = Args::parse_from(["operator", "--runner-image=lodge/vm-runner:1"]);
+        args.runner_image_pull_secret = vec!["registry".to_owned()];
+        let config = Config::from(args);
+        let leaf = Leaf { certificate: "CERTIFICATE".into(), key: "KEY".into(), bundle: "BUNDLE".into() };
+        let workspace = serde_json::json!({
+            "apiVersion": "lodge.dev/v1alpha1", "kind": "Workspace",
+            "metadata": {"name": "ada", "namespace": "team-a"},
+            "spec": {
+                "isolation": "Dedicated",
+                "storage": {"size": "20Gi"},
+                "mounts": [
+                    {"path": "/data", "volume": {"claimName": "data.v1", "path": "/in"}},
+                    {"path": "/models", "readOnly": true, "volume": {"claimName": "models"}},
+                ],
+                "runner": {
+                    "resources": {"requests": {"cpu": "2", "memory": "4Gi"}, "limits": {"memory": "8Gi"}},
+                    "nodeSelector": {"pool": "agents"},
+                    "tolerations": [{"key": "agents", "operator": "Exists", "effect": "NoSchedule"}],
+                    "runtimeClassName": "gvisor",
+                    "storageClassName": "fast",
+                },
+            },
+        });
+        let workspace = serde_json::from_value(workspace).unwrap();
+        let sets = crate::runner::validate::validate(&[&workspace], &[], 1, &config.runner);
+        build("team-a", &sets, &leaf, &config.runner, "lodge-system")
+    }
+
+    fn check_against_record(name: &str, objects: &serde_json::Value) {
+        let text = serde_json::to_string_pretty(objects).unwrap() + "\n";
+        let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(path, &text).unwrap();
+            std::fs::write(&path, &text).unwrap();
         }
-        let golden = std::fs::read_to_string(path).unwrap();
+        let golden = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text, golden, "if that is intended: UPDATE_GOLDEN=1 cargo test -p operator");
     }
 
     #[test]
-    fn runner_pods_satisfy_the_restricted_level_and_carry_no_credentials() {
+    fn the_objects_of_a_shared_runner_are_those_on_record() {
+        let Prepared { secret, service, network_policy, stateful_sets } = prepared();
+        let objects = serde_json::json!([secret, service, network_policy, stateful_sets]);
+        check_against_record("runner.json", &objects);
+    }
+
+    #[test]
+    fn the_set_of_a_dedicated_runner_is_the_one_on_record() {
+        let objects = serde_json::json!(prepared_dedicated().stateful_sets);
+        check_against_record("dedicated_runner.json", &objects);
+    }
+
+    #[test]
+    fn a_form_that_only_leaves_something_out_is_another_form() {
+        let (with, mut set) =
+            (prepared_dedicated().stateful_sets.remove(0), prepared().stateful_sets.remove(0));
+        set.metadata = with.metadata.clone();
+        let annotation = |set: &StatefulSet| {
+            let metadata = set.spec.clone().unwrap().template.metadata.unwrap();
+            metadata.annotations.unwrap()[label::CONFIG_HASH].clone()
+        };
+        assert_ne!(annotation(&with), annotation(&set));
+    }
+
+    #[test]
+    fn runners_are_replaced_one_by_one_with_time_to_put_workspaces_to_sleep() {
         for set in prepared().stateful_sets {
+            let spec = set.spec.unwrap();
+            let strategy = spec.update_strategy.unwrap();
+            assert_eq!(strategy.type_.as_deref(), Some("RollingUpdate"));
+            assert!(strategy.rolling_update.is_none(), "no partition, and one unavailable at most");
+            assert_eq!(spec.pod_management_policy.as_deref(), Some("Parallel"));
+            assert!(spec.min_ready_seconds.is_some_and(|seconds| seconds > 0));
+            // The supervisor gives requests 5 s (--stop-grace) and the guests of all VMs as long, then kills them.
+            assert!(
+                spec.template.spec.unwrap().termination_grace_period_seconds.is_some_and(|most| most >= 30)
+            );
+        }
+    }
+
+    #[test]
+    fn runner_pods_satisfy_the_restricted_level_and_carry_no_credentials() {
+        for set in [prepared(), prepared_dedicated()].into_iter().flat_map(|prepared| prepared.stateful_sets)
+        {
             let pod = set.spec.unwrap().template.spec.unwrap();
             assert_eq!(pod.automount_service_account_token, Some(false));
             assert_eq!(pod.enable_service_links, Some(false));

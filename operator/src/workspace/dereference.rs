@@ -1,8 +1,9 @@
-//! Reads the Secrets and ConfigMaps that a Workspace, or an environment, names: each once, and only those.
+//! Reads the Secrets and ConfigMaps that a Workspace, or an environment, names: each once, and only those. Of claims it looks
+//! whether they exist.
 
 use super::Error;
 use futures::{StreamExt, TryStreamExt, stream};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret};
 use kube::{Api, Client};
 use lodge_crds::{EnvVar, MountSource, ObjectName, Workspace};
 use std::{
@@ -20,6 +21,8 @@ pub struct References {
     pub secrets: BTreeMap<ObjectName, Option<Data>>,
     /// ConfigMaps.
     pub config_maps: BTreeMap<ObjectName, Option<Data>>,
+    /// Whether PersistentVolumeClaims exist.
+    pub claims: BTreeMap<ObjectName, bool>,
 }
 
 /// Keys and values of a Secret or a ConfigMap.
@@ -30,6 +33,7 @@ impl fmt::Debug for References {
         f.debug_struct("References")
             .field("secrets", &self.secrets.keys())
             .field("config_maps", &self.config_maps.keys())
+            .field("claims", &self.claims)
             .finish()
     }
 }
@@ -37,7 +41,7 @@ impl fmt::Debug for References {
 impl References {
     /// Whether nothing is referred to.
     pub fn is_empty(&self) -> bool {
-        self.secrets.is_empty() && self.config_maps.is_empty()
+        self.secrets.is_empty() && self.config_maps.is_empty() && self.claims.is_empty()
     }
 }
 
@@ -58,7 +62,7 @@ pub async fn dereference_env(env: &[EnvVar], namespace: &str, client: &Client) -
 }
 
 async fn read(names: Names, namespace: &str, client: &Client) -> Result<References, Error> {
-    let Names { secrets, config_maps } = names;
+    let Names { secrets, config_maps, claims } = names;
     let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     let read = stream::iter(secrets).map(|name| {
         let api = api.clone();
@@ -77,13 +81,24 @@ async fn read(names: Names, namespace: &str, client: &Client) -> Result<Referenc
         }
     });
     let config_maps = read.buffered(CONCURRENCY).try_collect().await?;
-    Ok(References { secrets, config_maps })
+    let api: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
+    let read = stream::iter(claims).map(|name| {
+        let api = api.clone();
+        async move {
+            let found = api.get_metadata_opt(&name).await;
+            let found = found.map_err(|source| unread("PersistentVolumeClaim", &name, source))?;
+            Ok::<_, Error>((name, found.is_some()))
+        }
+    });
+    let claims = read.buffered(CONCURRENCY).try_collect().await?;
+    Ok(References { secrets, config_maps, claims })
 }
 
 /// What is referred to, by name.
 struct Names {
     secrets: BTreeSet<ObjectName>,
     config_maps: BTreeSet<ObjectName>,
+    claims: BTreeSet<ObjectName>,
 }
 
 impl Names {
@@ -93,23 +108,21 @@ impl Names {
             secrets.extend(source.secret_key_ref.as_ref().map(|key| key.name.clone()));
             config_maps.extend(source.config_map_key_ref.as_ref().map(|key| key.name.clone()));
         }
-        Self { secrets, config_maps }
+        Self { secrets, config_maps, claims: BTreeSet::new() }
     }
 }
 
 fn names(workspace: &Workspace) -> Names {
-    let Names { mut secrets, mut config_maps } = Names::of_env(&workspace.spec.env);
+    let Names { mut secrets, mut config_maps, mut claims } = Names::of_env(&workspace.spec.env);
     for mount in &workspace.spec.mounts {
         match mount.source() {
             Some(MountSource::Secret(source)) => drop(secrets.insert(source.name.clone())),
             Some(MountSource::ConfigMap(source)) => drop(config_maps.insert(source.name.clone())),
-            Some(
-                MountSource::Tmpfs(_) | MountSource::S3(_) | MountSource::Sandbox(_) | MountSource::Volume(_),
-            )
-            | None => {}
+            Some(MountSource::Volume(source)) => drop(claims.insert(source.claim_name.clone())),
+            Some(MountSource::Tmpfs(_) | MountSource::S3(_) | MountSource::Sandbox(_)) | None => {}
         }
     }
-    Names { secrets, config_maps }
+    Names { secrets, config_maps, claims }
 }
 
 fn secret_data(secret: Secret) -> Data {

@@ -3,7 +3,7 @@
 use super::error::RunnerMissing;
 use crate::{
     context::Context,
-    runner::{name::RunnerId, outlook::Obstacle},
+    runner::{name::RunnerId, outlook::Obstacle, roll},
 };
 use k8s_openapi::{
     api::core::v1::{ContainerStatus, Pod},
@@ -22,6 +22,10 @@ pub(super) fn diagnose(runner: &RunnerId, away: Duration, context: &Context) -> 
     let obstacle = context.outlook.obstacle(&runner.namespace);
     let (reason, mut message) =
         explain(&runner.pod, obstacle, pod.as_deref(), context.roster.failure(runner));
+    let set = context.stores.stateful_sets.get(&ObjectRef::new(runner.set()).within(&runner.namespace));
+    if let Some((done, all)) = set.as_deref().and_then(roll::progress) {
+        message.push_str(&format!("; the set's runners are being replaced, {done} of {all} are"));
+    }
     if pod.is_none() && is_overdue(runner, context) {
         let namespace = &runner.namespace;
         message.push_str(&format!(

@@ -31,6 +31,16 @@ pub enum Error {
     /// A ConfigMap, or a key in it, is missing.
     #[error("{0}")]
     ConfigMapMissing(Missing),
+    /// A claim is missing.
+    #[error(
+        "{path}: PersistentVolumeClaim {name:?} doesn't exist in this namespace: create it, or remove the mount"
+    )]
+    ClaimMissing {
+        /// Which part of the spec names it.
+        path: String,
+        /// Its name.
+        name: String,
+    },
     /// The spec asks for something that the schema can't refuse.
     #[error("{path}: {detail}")]
     InvalidSpec {
@@ -78,6 +88,9 @@ pub enum Error {
     /// The status could not be written.
     #[error("could not write the status: {0}")]
     UpdateStatus(#[source] kube::Error),
+    /// A Workspace whose time has come could not be deleted.
+    #[error("could not delete the workspace, which nobody used for spec.idle.deleteAfter: {0}")]
+    Expire(#[source] kube::Error),
     /// Being deleted: the runner has not confirmed yet.
     #[error("{message}")]
     CleanupPending {
@@ -149,6 +162,7 @@ impl Error {
         match self {
             Self::SecretMissing(_) => Verdict::Stalled(reason::SECRET_MISSING),
             Self::ConfigMapMissing(_) => Verdict::Stalled(reason::CONFIG_MAP_MISSING),
+            Self::ClaimMissing { .. } => Verdict::Stalled(reason::CLAIM_MISSING),
             Self::InvalidSpec { .. } => Verdict::Stalled(reason::INVALID_SPEC),
             Self::NotImplemented { .. } => Verdict::Stalled(NOT_IMPLEMENTED),
             Self::ReadReference { .. } => Verdict::Waiting(reason::BINDING),
@@ -161,7 +175,9 @@ impl Error {
             Self::RunnerBusy { .. } => Verdict::Waiting(reason::BINDING),
             Self::RunnerRefused(problem) => refusal(problem),
             Self::CleanupPending { .. } => Verdict::Waiting(reason::DELETING),
-            Self::Finalizer(_) | Self::UpdateStatus(_) | Self::Stopping => Verdict::Unchanged,
+            Self::Finalizer(_) | Self::UpdateStatus(_) | Self::Expire(_) | Self::Stopping => {
+                Verdict::Unchanged
+            }
         }
     }
 
@@ -182,7 +198,7 @@ impl Error {
         match self {
             Self::InvalidSpec { .. } | Self::NotImplemented { .. } | Self::Stopping => None,
             // Secrets aren't watched, so that the operator need not be able to read all of them at once.
-            Self::SecretMissing(_) | Self::ConfigMapMissing(_) => {
+            Self::SecretMissing(_) | Self::ConfigMapMissing(_) | Self::ClaimMissing { .. } => {
                 Some(backoff(failures, seconds(2), seconds(30)))
             }
             // The next attempt is with another epoch.
@@ -200,7 +216,7 @@ impl Error {
                 Some(backoff(failures, milliseconds(250), seconds(10)))
             }
             Self::CleanupPending { left, .. } => Some(backoff(failures, seconds(1), seconds(10)).min(*left)),
-            Self::Finalizer(_) | Self::UpdateStatus(_) | Self::ReadReference { .. } => {
+            Self::Finalizer(_) | Self::UpdateStatus(_) | Self::Expire(_) | Self::ReadReference { .. } => {
                 Some(backoff(failures, milliseconds(200), seconds(60)))
             }
         }
@@ -213,6 +229,7 @@ impl Error {
             Self::ReadReference { .. } => "read_reference",
             Self::SecretMissing(_) => "secret_missing",
             Self::ConfigMapMissing(_) => "config_map_missing",
+            Self::ClaimMissing { .. } => "claim_missing",
             Self::InvalidSpec { .. } => "invalid_spec",
             Self::NotImplemented { .. } => "not_implemented",
             Self::RunnersFull { .. } => "runners_full",
@@ -221,6 +238,7 @@ impl Error {
             Self::RunnerBusy { .. } => "runner_busy",
             Self::RunnerRefused(_) => "runner_refused",
             Self::UpdateStatus(_) => "update_status",
+            Self::Expire(_) => "expire",
             Self::CleanupPending { .. } => "cleanup_pending",
             Self::Stopping => "stopping",
         }
@@ -244,6 +262,10 @@ impl Error {
 fn refusal(problem: &Problem) -> Verdict {
     match problem.known_code() {
         Some(ProblemCode::SoftwareUnknown) => Verdict::Stalled(reason::SOFTWARE_UNKNOWN),
+        // Its pod is about to be replaced by one that mounts it.
+        _ if problem.field.as_deref().is_some_and(|field| field.ends_with(".volume.name")) => {
+            Verdict::Waiting(reason::RUNNER_NOT_READY)
+        }
         Some(ProblemCode::LimitWorkspaces) => Verdict::Waiting(reason::RUNNERS_FULL),
         Some(ProblemCode::BootFailed) => Verdict::Stalled(reason::BOOT_FAILED),
         Some(ProblemCode::ShuttingDown | ProblemCode::StaleEpoch | ProblemCode::WorkspaceDeleting) => {

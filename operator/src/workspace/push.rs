@@ -69,6 +69,9 @@ pub(super) async fn push(
     match answer {
         Ok(state) => {
             context.roster.pushed(&binding.runner, &connection, prepared.digest, state.clone());
+            // Runs that are due could not begin before.
+            let cron_jobs = &context.cron_jobs;
+            cron_jobs.due.extend(cron_jobs.register.of_workspace(&validated.namespace, &validated.name));
             Ok(state)
         }
         Err(runner_client::Error::Refused(problem)) => {
@@ -96,6 +99,6 @@ fn unreachable(binding: &Binding, source: runner_client::Error) -> Error {
 }
 
 /// A permit to make a runner work, or nothing if it has too much to do: waiting longer would hold up others.
-pub(super) async fn permit(permits: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+pub(crate) async fn permit(permits: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     timeout(PERMIT_TIMEOUT, Arc::clone(permits).acquire_owned()).await.ok()?.ok()
 }

@@ -6,6 +6,8 @@
 
 mod power;
 
+pub(super) use power::woke_at;
+
 use super::{Bound, Error, error::Verdict};
 use crate::event::News;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -314,6 +316,7 @@ fn known_reason(text: &str) -> Option<&'static str> {
         reason::SOFTWARE_UNKNOWN,
         reason::SECRET_MISSING,
         reason::CONFIG_MAP_MISSING,
+        reason::CLAIM_MISSING,
         reason::INVALID_SPEC,
         reason::APPLY_REFUSED,
         reason::BOOT_FAILED,

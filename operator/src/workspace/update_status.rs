@@ -5,6 +5,7 @@ use super::{
     status::{self, Urgency},
 };
 use crate::{certificate::system::GATEWAY_SERVICE, context::Context, store::WatchedWorkspace};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams},
@@ -12,7 +13,7 @@ use kube::{
 use lodge_crds::{Workspace, WorkspaceStatus, label};
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
-use vm_api::{Power, route};
+use vm_api::{Power, WorkspaceState, route};
 
 /// How long a change of power has to last before it is written.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -41,10 +42,8 @@ pub(super) async fn run(
 ) -> Result<Option<Duration>, Error> {
     let uid = workspace.uid().unwrap_or_default();
     let now = context.clock.time();
-    let asleep_since = outcome.as_ref().ok().and_then(|bound| {
-        let is_asleep = bound.state.power == Power::Asleep;
-        context.ledger.asleep_since(&uid, is_asleep.then_some(&now))
-    });
+    let asleep_since =
+        outcome.as_ref().ok().and_then(|bound| asleep_since(&uid, &bound.state, &now, context));
     let url = url(workspace, context);
     let new = status::build_status(workspace, outcome, &url, &now, asleep_since.as_ref());
     let later = publish(workspace, new, context).await?;
@@ -52,6 +51,16 @@ pub(super) async fn run(
         context.ledger.told_of_lost_files(&uid);
     }
     Ok(later)
+}
+
+/// Since when this operator has seen a VM asleep.
+fn asleep_since(uid: &str, state: &WorkspaceState, now: &Time, context: &Context) -> Option<Time> {
+    if state.power != Power::Asleep {
+        context.ledger.not_asleep(uid);
+        return None;
+    }
+    let woke = state.last_wake.as_ref().and_then(status::woke_at);
+    Some(context.ledger.asleep(uid, now, woke.as_ref()))
 }
 
 /// Writes a status that may or may not be another than the present one.

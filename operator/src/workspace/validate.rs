@@ -79,7 +79,7 @@ pub fn validate(workspace: &Workspace, references: &References) -> Result<Valida
             },
             size_bytes: spec.storage.size.bytes(),
         },
-        mounts: mounts::resolve(&spec.mounts, references)?,
+        mounts: mounts::resolve(&spec.mounts, spec.isolation, references)?,
         limits: limits(&spec.limits),
         idle: IdleConfig { sleep_after_ms: Some(milliseconds(spec.idle.sleep_after.get())) },
         notes: notes(workspace),
@@ -129,9 +129,6 @@ fn notes(workspace: &Workspace) -> Vec<String> {
     let mut notes = Vec::new();
     if !egress.allow.is_empty() || egress.policy != EgressPolicy::default() {
         notes.push("spec.network.egress has no effect yet, the VM reaches nothing outside".to_owned());
-    }
-    if spec.idle.delete_after.is_some() {
-        notes.push("spec.idle.deleteAfter has no effect yet, the workspace is kept".to_owned());
     }
     notes
 }

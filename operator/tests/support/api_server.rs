@@ -152,7 +152,7 @@ impl State {
             Method::PUT => self.replace(&path, body),
             Method::PATCH if content_type.contains("apply-patch") => self.apply(&path, body),
             Method::PATCH => self.merge(&path, body),
-            Method::DELETE => self.delete(&path),
+            Method::DELETE => self.delete(&path, &body),
             _ => refuse(StatusCode::METHOD_NOT_ALLOWED, "unknown method"),
         }
     }
@@ -202,6 +202,10 @@ impl State {
             if patch["metadata"]["uid"] != object["metadata"]["uid"] {
                 return refuse(StatusCode::CONFLICT, "another uid");
             }
+            let version = &patch["metadata"]["resourceVersion"];
+            if !version.is_null() && *version != object["metadata"]["resourceVersion"] {
+                return refuse(StatusCode::CONFLICT, "the object has been modified");
+            }
             object["status"] = patch["status"].clone();
             return (StatusCode::OK, self.store(path, object));
         }
@@ -235,11 +239,23 @@ impl State {
         (StatusCode::OK, self.store(path, object))
     }
 
-    fn delete(&mut self, path: &str) -> Answer {
-        match self.objects.remove(path) {
-            Some(_) => (StatusCode::OK, json!({ "kind": "Status", "apiVersion": "v1", "status": "Success" })),
-            None => refuse(StatusCode::NOT_FOUND, "not found"),
+    fn delete(&mut self, path: &str, options: &Value) -> Answer {
+        let Some(mut object) = self.objects.get(path).cloned() else {
+            return refuse(StatusCode::NOT_FOUND, "not found");
+        };
+        let demanded = &options["preconditions"];
+        if ["uid", "resourceVersion"]
+            .iter()
+            .any(|field| !demanded[field].is_null() && demanded[field] != object["metadata"][field])
+        {
+            return refuse(StatusCode::CONFLICT, "a precondition failed");
         }
+        if object["metadata"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty()) {
+            object["metadata"]["deletionTimestamp"] = json!("2027-01-15T08:00:00Z");
+            return (StatusCode::OK, self.store(path, object));
+        }
+        self.objects.remove(path);
+        (StatusCode::OK, json!({ "kind": "Status", "apiVersion": "v1", "status": "Success" }))
     }
 
     fn store(&mut self, path: &str, mut object: Value) -> Value {

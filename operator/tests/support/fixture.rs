@@ -132,8 +132,14 @@ impl Fixture {
 
     /// Reconciles `ada` as the controller would, with what the watches show by now.
     pub(crate) async fn reconcile(&mut self) -> Result<Action, workspace::Error> {
+        self.reconcile_one("ada").await
+    }
+
+    /// The same for another Workspace.
+    pub(crate) async fn reconcile_one(&mut self, name: &str) -> Result<Action, workspace::Error> {
         self.sync();
-        let result = self.reconcile_with_stale_stores().await;
+        let watched = self.context.stores.workspaces.get(&ObjectRef::new(name).within("team-a")).unwrap();
+        let result = workspace::reconcile(watched, Arc::clone(&self.context)).await;
         self.publisher.flush(&mut self.outbox).await;
         self.sync();
         result
@@ -168,9 +174,18 @@ impl Fixture {
 
     /// Brings the stores up to date, as the watches would.
     pub(crate) fn sync(&mut self) {
-        let Writers { workspaces, namespaces, pods, stateful_sets, services, network_policies, secrets } =
-            &mut self.writers;
+        let Writers {
+            workspaces,
+            cron_jobs,
+            namespaces,
+            pods,
+            stateful_sets,
+            services,
+            network_policies,
+            secrets,
+        } = &mut self.writers;
         fill(workspaces, self.api.list("/apis/lodge.dev/v1alpha1", "workspaces"));
+        fill(cron_jobs, self.api.list("/apis/lodge.dev/v1alpha1", "cronjobs"));
         fill(namespaces, self.api.list("/api/v1", "namespaces"));
         fill(pods, self.api.list("/api/v1", "pods"));
         fill(stateful_sets, ours(self.api.list("/apis/apps/v1", "statefulsets")));

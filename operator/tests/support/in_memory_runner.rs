@@ -221,7 +221,8 @@ impl RunnerConnection for InMemoryRunner {
         inner.check_epoch(uid, config.epoch)?;
         inner.volume.insert(uid.to_owned(), config.epoch);
         inner.workspaces.insert(uid.to_owned(), config.clone());
-        Ok(state(uid, config))
+        let state = inner.state(uid, config);
+        Ok(WorkspaceState { generation: config.generation, epoch: config.epoch, ..state })
     }
 
     async fn get(&self, uid: &str) -> Result<WorkspaceState, Error> {

@@ -5,10 +5,13 @@ use http::{Method, StatusCode};
 use kube::runtime::controller::Action;
 use operator::{
     roster::Reach,
+    runner::name::RunnerId,
+    runner_client::RunnerConnection,
     workspace::{Error, error_policy},
 };
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
+use vm_api::ProblemCode;
 
 #[tokio::test(start_paused = true)]
 async fn on_a_connected_runner_a_workspace_is_ready_after_two_writes_and_one_event() {
@@ -285,4 +288,119 @@ async fn a_finalizer_that_somebody_adds_in_the_meantime_is_not_lost() {
     assert!(matches!(error, Error::Finalizer(_)), "{error}");
     fixture.reconcile().await.unwrap();
     assert_eq!(fixture.ada().metadata.finalizers.unwrap(), ["example.com/backup", "lodge.dev/workspace"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_that_forgot_is_bound_anew_and_whoever_has_the_old_epoch_is_refused() {
+    let mut fixture = Fixture::with_ada(json!({}));
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    let late = fixture.runner.config(ADA_UID).unwrap();
+    fixture.api.take_writes();
+    // The pod was replaced: same name, same volume, another process.
+    fixture.runner.restart();
+    fixture.disconnect_runner();
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    assert_eq!(fixture.runner.config(ADA_UID).unwrap().epoch, 2);
+    assert_eq!(fixture.ada().status.unwrap().runner.unwrap().epoch, 2);
+    assert_eq!(fixture.api.take_writes().len(), 1, "the epoch, and no Event");
+    assert!(fixture.condition("Ready").unwrap().starts_with("True"));
+    assert_eq!(fixture.condition("DataLost"), None, "its files are on the volume");
+    let error = fixture.runner.put(ADA_UID, &late).await.unwrap_err();
+    assert!(error.problem().unwrap().is(ProblemCode::StaleEpoch), "{error}");
+    fixture.reconcile().await.unwrap();
+    assert_eq!(fixture.api.take_writes(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_epoch_that_was_used_but_never_written_is_not_used_again() {
+    let mut fixture = Fixture::with_ada(json!({}));
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    fixture.runner.restart();
+    fixture.disconnect_runner();
+    fixture.connect_runner();
+    fixture.api.fail(Method::PATCH, "/status", StatusCode::INTERNAL_SERVER_ERROR, 1);
+    fixture.reconcile().await.unwrap_err();
+    assert_eq!(fixture.runner.config(ADA_UID).unwrap().epoch, 2);
+    fixture.reconcile().await.unwrap();
+    assert_eq!(fixture.ada().status.unwrap().runner.unwrap().epoch, 2, "what the runner has");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_was_lost_while_the_runner_forgot_is_found_again_step_by_step() {
+    let mut fixture = Fixture::with_ada(json!({}));
+    let config = vm_api::WorkspaceConfig { epoch: 9, ..vm_api::WorkspaceConfig::new("team-a", "ada") };
+    fixture.runner.put(ADA_UID, &config).await.unwrap();
+    fixture.runner.restart();
+    fixture.connect_runner();
+    let mut attempts = 0;
+    while let Err(error) = fixture.reconcile().await {
+        assert!(error.retry(attempts).unwrap() <= Duration::from_secs(10), "{error}");
+        attempts += 1;
+        assert!(attempts < 10);
+    }
+    assert!(fixture.ada().status.unwrap().runner.unwrap().epoch >= 9);
+    assert!(fixture.condition("Ready").unwrap().starts_with("True"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workspace_whose_status_was_lost_is_found_on_the_runner_that_has_it() {
+    let mut fixture = Fixture::with_ada(json!({}));
+    let config = vm_api::WorkspaceConfig { epoch: 4, ..vm_api::WorkspaceConfig::new("team-a", "ada") };
+    let told = crate::in_memory_runner::state(ADA_UID, &config);
+    let second = RunnerId { pod: "lodge-runner-1".to_owned(), ..fixture.runner_id() };
+    fixture.connect_runner();
+    fixture.context.roster.connected(&second, Arc::clone(&fixture.runner) as _, [told]);
+    fixture.reconcile().await.unwrap();
+    let runner = fixture.ada().status.unwrap().runner.unwrap();
+    assert_eq!((runner.name.as_str(), runner.epoch), ("lodge-runner-1", 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_is_gone_for_good_is_said_loudly_and_the_workspace_comes_back_empty() {
+    let mut fixture = Fixture::with_ada(json!({}));
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    let mut object = fixture.api.get(crate::fixture::ADA).unwrap();
+    object["status"]["lastWake"] = json!({"at": "2027-01-01T00:00:00Z", "cause": "Exec"});
+    fixture.api.put(crate::fixture::ADA, object);
+    fixture.runner.restart();
+    fixture.runner.lose_volume();
+    fixture.disconnect_runner();
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    assert!(fixture.condition("Ready").unwrap().starts_with("True"));
+    let lost = fixture.condition("DataLost").unwrap();
+    assert!(lost.starts_with("True VolumeLost: the runner lodge-runner-0 came back"), "{lost}");
+    let told = |fixture: &Fixture| {
+        fixture.api.events().iter().filter(|event| event.starts_with("DataLost: ")).count()
+    };
+    assert_eq!(told(&fixture), 1);
+    assert!(fixture.context.metrics.expose().contains("workspaces_data_lost_total 1"));
+    fixture.pass(Duration::from_secs(60)).await;
+    fixture.reconcile().await.unwrap();
+    assert_eq!(
+        (fixture.condition("DataLost").unwrap(), told(&fixture)),
+        (lost, 1),
+        "it stays, and is told once"
+    );
+    fixture.put_ada(json!({"env": [{"name": "A", "value": "1"}]}));
+    fixture.reconcile().await.unwrap();
+    assert_eq!(fixture.condition("DataLost"), None, "somebody has been here since");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_volume_of_a_workspace_that_was_never_used_is_no_loss() {
+    let mut fixture = Fixture::with_ada(json!({}));
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    fixture.runner.restart();
+    fixture.runner.lose_volume();
+    fixture.disconnect_runner();
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    assert_eq!(fixture.condition("DataLost"), None);
+    assert!(fixture.condition("Ready").unwrap().starts_with("True"));
 }

@@ -5,10 +5,12 @@
 mod binding;
 mod certificates;
 mod deletion;
+mod expiry;
 mod follow;
 mod lease;
 mod references;
 mod runners;
+mod scale;
 mod status;
 
 #[path = "../support/api_server.rs"]

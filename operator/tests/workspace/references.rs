@@ -1,9 +1,9 @@
 //! Secrets and ConfigMaps that a spec names.
 
 use crate::fixture::{ADA_UID, Fixture};
-use operator::workspace::Error;
+use operator::{runner::name::RunnerId, workspace::Error};
 use serde_json::json;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 const SECRET: &str = "/api/v1/namespaces/team-a/secrets/s";
 const CONFIG_MAP: &str = "/api/v1/namespaces/team-a/configmaps/c";
@@ -126,4 +126,48 @@ async fn a_value_that_is_no_text_cannot_be_a_variable() {
     let error = fixture.reconcile().await.unwrap_err();
     assert!(matches!(error, Error::InvalidSpec { .. }), "{error}");
     assert!(fixture.condition("Stalled").unwrap().contains("mount it as a file instead"));
+}
+
+const CLAIM: &str = "/api/v1/namespaces/team-a/persistentvolumeclaims/data.v1";
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_is_mounted_into_the_runner_and_handed_on_by_name() {
+    let mounts = json!([
+        {"path": "/data", "volume": {"claimName": "data.v1", "path": "/in/2027"}},
+        {"path": "/all", "readOnly": true, "volume": {"claimName": "data.v1"}},
+    ]);
+    let mut fixture = Fixture::with_ada(json!({"isolation": "Dedicated", "mounts": mounts}));
+    let runner = RunnerId { pod: "lodge-runner-ada-0".to_owned(), ..fixture.runner_id() };
+    fixture.context.roster.connected(&runner, Arc::clone(&fixture.runner) as _, []);
+    let error = fixture.reconcile().await.unwrap_err();
+    assert!(matches!(error, Error::ClaimMissing { .. }) && error.retry(0).is_some(), "{error}");
+    let stalled = fixture.condition("Stalled").unwrap();
+    assert!(
+        stalled.starts_with(
+            "True ClaimMissing: spec.mounts[0].volume.claimName: PersistentVolumeClaim \"data.v1\""
+        ),
+        "{stalled}"
+    );
+    fixture.api.put(CLAIM, json!({"metadata": {"name": "data.v1", "namespace": "team-a"}}));
+    fixture.reconcile().await.unwrap();
+    let config = fixture.runner.config(ADA_UID).unwrap();
+    let volume = |index: usize| match &config.mounts[index].source {
+        vm_api::MountSource::Volume(volume) => Some((volume.name.clone(), volume.sub_path.clone())),
+        _ => None,
+    };
+    let (name, sub_path) = volume(0).unwrap();
+    assert_eq!(sub_path.as_deref(), Some("in/2027"));
+    assert_eq!(volume(1), Some((name.clone(), None)));
+    assert_eq!((config.mounts[0].read_only, config.mounts[1].read_only), (false, true));
+    fixture.reconcile_runners().await.unwrap();
+    let set = fixture.api.get("/apis/apps/v1/namespaces/team-a/statefulsets/lodge-runner-ada").unwrap();
+    let pod = &set["spec"]["template"]["spec"];
+    let arguments = pod["containers"][0]["args"].as_array().unwrap();
+    assert!(
+        arguments.contains(&json!(format!("--volume={name}=/var/lib/lodge-claims/{name}"))),
+        "{arguments:?}"
+    );
+    let volumes = pod["volumes"].as_array().unwrap();
+    let claim = volumes.iter().find(|volume| volume["name"] == json!(name)).unwrap();
+    assert_eq!(claim["persistentVolumeClaim"]["claimName"], "data.v1");
 }

@@ -8,7 +8,7 @@ use kube::runtime::controller::Action;
 use lodge_crds::ObservedPower;
 use serde_json::json;
 use std::time::Duration;
-use vm_api::{Power, SleepReason, Usage, WorkspaceState};
+use vm_api::{Power, SleepReason, Usage, Wake, WakeCause, WorkspaceState};
 
 async fn bound() -> Fixture {
     let mut fixture = Fixture::with_ada(json!({}));
@@ -203,4 +203,102 @@ async fn the_url_is_the_gateways_address_if_there_is_one() {
     fixture.reconcile().await.unwrap();
     let url = fixture.ada().status.unwrap().url.unwrap();
     assert_eq!(url, "https://lodge.example.com/v1/namespaces/team-a/workspaces/ada");
+}
+
+#[tokio::test(start_paused = true)]
+async fn waking_and_sleeping_again_within_the_interval_writes_nothing() {
+    let mut fixture = bound().await;
+    for round in 0..20 {
+        let wake = Wake {
+            at: format!("2027-06-01T00:00:{round:02}Z"),
+            cause: WakeCause::Exec,
+            queued_ms: 0,
+            booted_ms: 2,
+            first_byte_ms: Some(3),
+        };
+        tell(&fixture, |state| {
+            awake(state);
+            state.last_wake = Some(wake.clone());
+        });
+        fixture.reconcile().await.unwrap();
+        fixture.pass(Duration::from_millis(500)).await;
+        tell(&fixture, |state| state.last_wake = Some(wake));
+        fixture.reconcile().await.unwrap();
+        fixture.pass(Duration::from_secs(20)).await;
+        fixture.reconcile().await.unwrap();
+    }
+    assert_eq!(fixture.api.take_writes(), [""; 0], "20 wakes in 410 seconds");
+    fixture.pass(Duration::from_secs(200)).await;
+    fixture.reconcile().await.unwrap();
+    assert_eq!(fixture.api.take_writes().len(), 1, "all of them are told of at once, seldom");
+    let status = fixture.ada().status.unwrap();
+    let last = status.last_wake.unwrap();
+    assert_eq!((last.booted_ms, last.first_byte_ms), (Some(2), Some(3)));
+    assert_eq!(last.at.0.to_string(), "2027-06-01T00:00:19Z");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_that_began_anew_does_not_make_anybody_forget_why_it_sleeps() {
+    let mut fixture = bound().await;
+    tell(&fixture, awake);
+    fixture.pass(Duration::from_secs(60)).await;
+    fixture.reconcile().await.unwrap();
+    fixture.pass(Duration::from_secs(60)).await;
+    fixture.reconcile().await.unwrap();
+    tell(&fixture, idle);
+    fixture.reconcile().await.unwrap();
+    fixture.pass(Duration::from_secs(60)).await;
+    fixture.reconcile().await.unwrap();
+    assert!(fixture.condition("Sleeping").unwrap().starts_with("True Idle"));
+    let before = fixture.ada().status.unwrap();
+    tell(&fixture, |_| {});
+    fixture.pass(Duration::from_secs(60)).await;
+    fixture.reconcile().await.unwrap();
+    assert_eq!(fixture.ada().status.unwrap(), before);
+    tell(&fixture, awake);
+    fixture.reconcile().await.unwrap();
+    fixture.pass(Duration::from_secs(60)).await;
+    fixture.reconcile().await.unwrap();
+    tell(&fixture, |_| {});
+    fixture.reconcile().await.unwrap();
+    fixture.pass(Duration::from_secs(60)).await;
+    fixture.reconcile().await.unwrap();
+    assert!(fixture.condition("Sleeping").unwrap().starts_with("True RunnerRestarted"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_generation_that_the_vm_runs_is_told_while_it_runs() {
+    let mut fixture = bound().await;
+    assert_eq!(fixture.ada().status.unwrap().booted_generation, None);
+    tell(&fixture, awake);
+    fixture.reconcile().await.unwrap();
+    fixture.pass(Duration::from_secs(1)).await;
+    fixture.reconcile().await.unwrap();
+    assert_eq!(fixture.ada().status.unwrap().booted_generation, Some(1));
+    let mut state = state(ADA_UID, &fixture.runner.config(ADA_UID).unwrap());
+    awake(&mut state);
+    state.restart_required = vec!["spec.limits.processes".to_owned()];
+    fixture.runner.say(state);
+    fixture.put_ada(json!({"limits": {"processes": 7}}));
+    fixture.reconcile().await.unwrap();
+    let status = fixture.ada().status.unwrap();
+    assert_eq!((status.booted_generation, status.observed_generation), (Some(1), Some(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_but_metadata_and_status_is_ever_written_of_a_workspace() {
+    let mut fixture = Fixture::with_ada(json!({"power": "Asleep"}));
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    let generation = fixture.ada().metadata.generation;
+    assert_eq!(fixture.runner.config(ADA_UID).unwrap().power, vm_api::PowerIntent::Asleep);
+    tell(&fixture, |state| state.sleep = Some(SleepReason::Requested));
+    fixture.pass(Duration::from_secs(60)).await;
+    fixture.reconcile().await.unwrap();
+    fixture.pass(Duration::from_secs(60)).await;
+    fixture.reconcile().await.unwrap();
+    assert!(fixture.condition("Sleeping").unwrap().starts_with("True PowerAsleep"));
+    assert!(fixture.condition("Ready").unwrap().starts_with("True"));
+    assert_eq!(fixture.ada().metadata.generation, generation);
+    assert_eq!(fixture.api.get(crate::fixture::ADA).unwrap()["spec"], json!({"power": "Asleep"}));
 }

@@ -1,17 +1,21 @@
 //! The StatefulSet of a set of runners.
 
-use super::{RunnerSet, Volume, labels, metadata};
+use super::{Claim, RunnerSet, Volume, labels, metadata};
 use crate::{
     args::RunnerConfig,
     runner::name::{API_PORT, DATA_VOLUME, METRICS_PORT, RUNNER, TLS_SECRET},
 };
 use k8s_openapi::{
     api::{
-        apps::v1::{StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec},
+        apps::v1::{
+            StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec,
+            StatefulSetUpdateStrategy,
+        },
         core::v1::{
             Capabilities, Container, ContainerPort, EmptyDirVolumeSource, HTTPGetAction,
-            PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec, PodTemplateSpec,
-            Probe, SeccompProfile, SecretVolumeSource, SecurityContext, Volume as PodVolume, VolumeMount,
+            LocalObjectReference, PersistentVolumeClaim, PersistentVolumeClaimSpec,
+            PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+            SeccompProfile, SecretVolumeSource, SecurityContext, Volume as PodVolume, VolumeMount,
             VolumeResourceRequirements,
         },
     },
@@ -22,6 +26,7 @@ use k8s_openapi::{
     },
 };
 use lodge_crds::label;
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 /// The user and group of a runner.
@@ -30,12 +35,26 @@ const NOBODY: i64 = 65532;
 const DATA_PATH: &str = "/var/lib/lodge";
 /// Where the image has the guest software.
 const SOFTWARE_PATH: &str = "/opt/lodge/software";
+/// Where claims of the namespace are mounted, each in a folder of its own.
+const CLAIMS_PATH: &str = "/var/lib/lodge-claims";
+/// How long a pod may take to stop: requests drain, the guests of every VM are asked to end, then killed, and what they wrote is
+/// flushed. All VMs do so at the same time; on a disk that is slow this takes a while, and what takes longer is cut off.
+const STOP_SECONDS: i64 = 60;
+/// How long a pod has to be ready before the next one is replaced: its workspaces are told to it in this time, which takes a
+/// few milliseconds each, many at once.
+const MIN_READY_SECONDS: i32 = 5;
 /// Where the certificate is mounted.
 const TLS_PATH: &str = "/etc/lodge/tls";
 
 pub(super) fn build_stateful_set(namespace: &str, set: &RunnerSet, config: &RunnerConfig) -> StatefulSet {
     let mut metadata = metadata(namespace, set.name.as_str());
     metadata.labels = Some(set_labels(set));
+    let pod = build_pod(set, config);
+    let annotations = [
+        ("kubectl.kubernetes.io/default-container", "vm-runner".to_owned()),
+        // Something that is left out now would not be missed otherwise: fields of others don't count as drift.
+        (label::CONFIG_HASH, hash(&pod)),
+    ];
     let selector = BTreeMap::from([
         (label::APP_NAME.to_owned(), super::APP_NAME.to_owned()),
         (label::APP_INSTANCE.to_owned(), set.name.to_string()),
@@ -46,17 +65,21 @@ pub(super) fn build_stateful_set(namespace: &str, set: &RunnerSet, config: &Runn
             replicas: Some(i32::try_from(set.replicas).unwrap_or(i32::MAX)),
             service_name: Some(RUNNER.to_owned()),
             pod_management_policy: Some("Parallel".to_owned()),
+            // One after the other, each only when the former one is ready again and has been for a moment. Parallel concerns
+            // scaling only, except that a pod of a revision that never gets ready doesn't stand in the way of the next one.
+            update_strategy: Some(StatefulSetUpdateStrategy {
+                type_: Some("RollingUpdate".to_owned()),
+                rolling_update: None,
+            }),
+            min_ready_seconds: Some(MIN_READY_SECONDS),
             selector: LabelSelector { match_labels: Some(selector), match_expressions: None },
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
                     labels: Some(set_labels(set)),
-                    annotations: Some(BTreeMap::from([(
-                        "kubectl.kubernetes.io/default-container".to_owned(),
-                        "vm-runner".to_owned(),
-                    )])),
+                    annotations: Some(annotations.map(|(key, value)| (key.to_owned(), value)).into()),
                     ..ObjectMeta::default()
                 }),
-                spec: Some(build_pod(set, config)),
+                spec: Some(pod),
             },
             volume_claim_templates: Some(vec![build_claim(set)]),
             // Data goes when the operator says so: a StatefulSet deleted by accident must not take it along.
@@ -68,6 +91,13 @@ pub(super) fn build_stateful_set(namespace: &str, set: &RunnerSet, config: &Runn
         }),
         ..StatefulSet::default()
     }
+}
+
+/// Tells one form of a pod apart from another.
+fn hash(pod: &PodSpec) -> String {
+    // Only maps with keys that aren't text could fail, and there are none.
+    let hash = Sha256::digest(serde_json::to_vec(pod).unwrap_or_default());
+    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Labels of the set, its pods and its claims.
@@ -104,7 +134,7 @@ fn build_pod(set: &RunnerSet, config: &RunnerConfig) -> PodSpec {
     PodSpec {
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
-        termination_grace_period_seconds: Some(30),
+        termination_grace_period_seconds: Some(STOP_SECONDS),
         security_context: Some(PodSecurityContext {
             run_as_non_root: Some(true),
             run_as_user: Some(NOBODY),
@@ -118,22 +148,34 @@ fn build_pod(set: &RunnerSet, config: &RunnerConfig) -> PodSpec {
         node_selector: (!set.node_selector.is_empty()).then(|| set.node_selector.clone()),
         tolerations: (!set.tolerations.is_empty()).then(|| set.tolerations.clone()),
         runtime_class_name: set.runtime_class.clone(),
+        image_pull_secrets: (!config.pull_secrets.is_empty()).then(|| {
+            config.pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() }).collect()
+        }),
         containers: vec![build_container(set, config)],
-        volumes: Some(vec![
-            PodVolume {
-                name: "tls".to_owned(),
-                secret: Some(SecretVolumeSource {
-                    secret_name: Some(TLS_SECRET.to_owned()),
-                    default_mode: Some(0o440),
-                    ..SecretVolumeSource::default()
-                }),
-                ..PodVolume::default()
-            },
-            empty_dir("tmp", "256Mi"),
-            empty_dir("run", "64Mi"),
-        ]),
+        volumes: Some(build_volumes(set)),
         ..PodSpec::default()
     }
+}
+
+fn build_volumes(set: &RunnerSet) -> Vec<PodVolume> {
+    let certificate = PodVolume {
+        name: "tls".to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(TLS_SECRET.to_owned()),
+            default_mode: Some(0o440),
+            ..SecretVolumeSource::default()
+        }),
+        ..PodVolume::default()
+    };
+    let claims = set.claims.iter().map(|(name, Claim { volume, read_only })| PodVolume {
+        name: volume.clone(),
+        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+            claim_name: name.clone(),
+            read_only: read_only.then_some(true),
+        }),
+        ..PodVolume::default()
+    });
+    [certificate, empty_dir("tmp", "256Mi"), empty_dir("run", "64Mi")].into_iter().chain(claims).collect()
 }
 
 fn build_container(set: &RunnerSet, config: &RunnerConfig) -> Container {
@@ -149,11 +191,22 @@ fn build_container(set: &RunnerSet, config: &RunnerConfig) -> Container {
         protocol: Some("TCP".to_owned()),
         ..ContainerPort::default()
     };
+    let own = [
+        mount(DATA_VOLUME, DATA_PATH, None),
+        mount("tls", TLS_PATH, Some(true)),
+        mount("tmp", "/tmp", None),
+        mount("run", "/run/lodge", None),
+    ];
+    let claims = set
+        .claims
+        .values()
+        .map(|Claim { volume, read_only }| mount(volume, &claim_path(volume), read_only.then_some(true)));
+    let mounts = own.into_iter().chain(claims).collect();
     Container {
         name: "vm-runner".to_owned(),
         image: Some(config.image.clone()),
         image_pull_policy: Some(config.pull_policy.as_str().to_owned()),
-        args: Some(arguments()),
+        args: Some(arguments(set)),
         ports: Some(vec![port("api", API_PORT), port("metrics", METRICS_PORT)]),
         resources: Some(set.resources.clone()),
         security_context: Some(SecurityContext {
@@ -166,18 +219,20 @@ fn build_container(set: &RunnerSet, config: &RunnerConfig) -> Container {
         }),
         liveness_probe: Some(probe("/healthz", 10, 3)),
         readiness_probe: Some(probe("/readyz", 2, 3)),
-        volume_mounts: Some(vec![
-            mount(DATA_VOLUME, DATA_PATH, None),
-            mount("tls", TLS_PATH, Some(true)),
-            mount("tmp", "/tmp", None),
-            mount("run", "/run/lodge", None),
-        ]),
+        volume_mounts: Some(mounts),
         ..Container::default()
     }
 }
 
-fn arguments() -> Vec<String> {
-    vec![
+fn claim_path(volume: &str) -> String {
+    format!("{CLAIMS_PATH}/{volume}")
+}
+
+fn arguments(set: &RunnerSet) -> Vec<String> {
+    let claims = set.claims.values().map(|Claim { volume, read_only }| {
+        format!("--volume={volume}={}{}", claim_path(volume), if *read_only { ":ro" } else { "" })
+    });
+    let arguments = [
         "serve".to_owned(),
         format!("--listen=0.0.0.0:{API_PORT}"),
         format!("--data={DATA_PATH}"),
@@ -186,7 +241,8 @@ fn arguments() -> Vec<String> {
         format!("--tls-key={TLS_PATH}/tls.key"),
         format!("--tls-client-ca={TLS_PATH}/ca.crt"),
         format!("--metrics-listen=0.0.0.0:{METRICS_PORT}"),
-    ]
+    ];
+    arguments.into_iter().chain(claims).collect()
 }
 
 fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {

@@ -66,10 +66,15 @@ fn still_holds(why: &str) -> bool {
         .contains(&why)
 }
 
+/// When a wake was asked for, if the runner tells it in a way that can be understood.
+pub(in super::super) fn woke_at(wake: &vm_api::Wake) -> Option<Time> {
+    Some(Time(wake.at.parse().ok()?))
+}
+
 pub(super) fn last_wake(wake: &vm_api::Wake) -> Option<Wake> {
     let milliseconds = |count: u64| Some(u32::try_from(count).unwrap_or(u32::MAX));
     Some(Wake {
-        at: Time(wake.at.parse().ok()?),
+        at: woke_at(wake)?,
         cause: match wake.cause {
             vm_api::WakeCause::Exec | vm_api::WakeCause::File | vm_api::WakeCause::OnDemand => {
                 lodge_crds::WakeCause::Exec

@@ -5,22 +5,32 @@ use super::super::{
     dereference::{Data, References},
     error::Missing,
 };
-use lodge_crds::{KeyToPath, Mount, MountSource, ObjectName};
+use crate::runner::validate::claim_volume;
+use lodge_crds::{Isolation, KeyToPath, Mount, MountSource, ObjectName, VolumeSource};
 use std::collections::BTreeMap;
-use vm_api::{Base64, FileEntry, FilesMount, MountConfig, TmpfsMount};
+use vm_api::{Base64, FileEntry, FilesMount, MountConfig, TmpfsMount, VolumeMount};
 
 /// Permission bits of a file that says nothing about them.
 const DEFAULT_MODE: u32 = 0o444;
 
-pub(super) fn resolve(mounts: &[Mount], references: &References) -> Result<Vec<MountConfig>, Error> {
+pub(super) fn resolve(
+    mounts: &[Mount],
+    isolation: Isolation,
+    references: &References,
+) -> Result<Vec<MountConfig>, Error> {
     mounts
         .iter()
         .enumerate()
-        .map(|(index, mount)| resolve_one(mount, &format!("spec.mounts[{index}]"), references))
+        .map(|(index, mount)| resolve_one(mount, isolation, &format!("spec.mounts[{index}]"), references))
         .collect()
 }
 
-fn resolve_one(mount: &Mount, path: &str, references: &References) -> Result<MountConfig, Error> {
+fn resolve_one(
+    mount: &Mount,
+    isolation: Isolation,
+    path: &str,
+    references: &References,
+) -> Result<MountConfig, Error> {
     let refuse = |field: &str, what| Err(Error::NotImplemented { path: format!("{path}.{field}"), what });
     let (read_only, source) = match mount.source() {
         Some(MountSource::Tmpfs(tmpfs)) => {
@@ -40,13 +50,38 @@ fn resolve_one(mount: &Mount, path: &str, references: &References) -> Result<Mou
         }
         Some(MountSource::S3(_)) => return refuse("s3", "mounts of buckets"),
         Some(MountSource::Sandbox(_)) => return refuse("sandbox", "mounts of sandboxes"),
-        Some(MountSource::Volume(_)) => return refuse("volume", "mounts of volumes"),
+        Some(MountSource::Volume(source)) => {
+            (mount.read_only, vm_api::MountSource::Volume(volume(source, isolation, path, references)?))
+        }
         None => {
             let detail = "set exactly one of tmpfs, s3, configMap, secret, sandbox and volume".to_owned();
             return Err(Error::InvalidSpec { path: path.to_owned(), detail });
         }
     };
     Ok(MountConfig { path: mount.path.to_string(), read_only, source })
+}
+
+/// A claim of the namespace, which the runner's pod mounts under a name of its own.
+fn volume(
+    source: &VolumeSource,
+    isolation: Isolation,
+    path: &str,
+    references: &References,
+) -> Result<VolumeMount, Error> {
+    if isolation != Isolation::Dedicated {
+        let detail =
+            "a volume can only be mounted into a runner of its own: set isolation: Dedicated, or remove it";
+        return Err(Error::InvalidSpec { path: format!("{path}.volume"), detail: detail.to_owned() });
+    }
+    if references.claims.get(&source.claim_name) == Some(&false) {
+        let path = format!("{path}.volume.claimName");
+        return Err(Error::ClaimMissing { path, name: source.claim_name.to_string() });
+    }
+    let folder = source.path.as_str().trim_start_matches('/');
+    Ok(VolumeMount {
+        name: claim_volume(&source.claim_name),
+        sub_path: (!folder.is_empty()).then(|| folder.to_owned()),
+    })
 }
 
 /// Keys of a Secret or ConfigMap that shall become files.
