@@ -14,6 +14,7 @@ use crate::file::File;
 use crate::file::description::FileDescription;
 use crate::file::fd_table::{Fd, FdFlags, FdTable};
 use crate::kernel::{Kernel, KernelInner};
+use crate::limit::Limit;
 use crate::pipe::Pipe;
 use crate::pipe::host::{HostReader, HostWriter};
 use crate::poll::{Interest, Waiter, wait_ready};
@@ -209,7 +210,8 @@ impl Kernel {
         Ok(ProcessHandle { process, stdin, stdout, stderr, terminal })
     }
 
-    /// A process that runs, whoever has started it; without streams. `None` if there is none of this number.
+    /// A process that runs, whoever has started it; without streams, and without a session of its own unless it leads
+    /// one. `None` if there is none of this number.
     #[must_use]
     pub fn process(&self, pid: Pid) -> Option<ProcessHandle> {
         let process = self.inner().table.get(pid).ok()?;
@@ -340,6 +342,12 @@ impl ProcessHandle {
     /// Waits for the command to end; what it started may run on. Cancelling loses nothing.
     pub async fn wait(&self) -> ExitStatus {
         self.process.wait_ended().await
+    }
+
+    /// Whether the command, or what it has started, was refused something by this limit.
+    #[must_use]
+    pub fn has_hit(&self, limit: Limit) -> bool {
+        self.process.cpu.share().hits.has(limit)
     }
 
     /// How it ended, if it has.

@@ -9,6 +9,7 @@ use crate::file::description::FileDescription;
 use crate::file::fd_table::Entry;
 use crate::file::{Fd, FdFlags};
 use crate::kernel::KernelInner;
+use crate::limit::Limit;
 use crate::limits::Limits;
 use crate::poll::checkpoint;
 use crate::process::image::Image;
@@ -106,6 +107,14 @@ impl ProcessContext {
         self.kernel.locks.release_file(file, self.process.pid);
     }
 
+    /// Notes that a process has all the fds that a process may have, unless it has chosen to have fewer.
+    pub(crate) fn fds_refused(&self, errno: Errno, limit: u32) -> Errno {
+        if errno == Errno::EMFILE && limit >= self.kernel.limits.max_fds {
+            self.kernel.refusals.note(Limit::Fds);
+        }
+        errno
+    }
+
     /// Gives the process two new fds, or none.
     pub(crate) fn insert_pair(
         &self,
@@ -125,7 +134,7 @@ impl ProcessContext {
             }
         });
         drop(undone);
-        pair
+        pair.map_err(|errno| self.fds_refused(errno, limit))
     }
 
     /// Does work that waits for the host, a disk mostly. It holds up nobody else, and is no CPU time of the process.

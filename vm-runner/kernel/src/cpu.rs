@@ -58,6 +58,8 @@ struct Inner {
     period: u64,
     /// Nanoseconds of the period's quota that are left; less than none if it was overdrawn.
     left: i64,
+    /// Nanoseconds that were used outside of turns, and are paid bit by bit.
+    owed: i64,
     /// Turns that are taken by processes that compute much.
     taken: usize,
     next_ticket: u64,
@@ -130,6 +132,19 @@ impl CpuGovernor {
         let mut inner = self.inner.lock();
         inner.roll(self.clock.monotonic());
         self.add(&mut inner, time, nanos(used));
+    }
+
+    /// Charges a process for time that the host has used on its behalf, and that nobody could divide: up to half of each
+    /// period's quota goes into it, and all that would be lost, so that the VM goes on meanwhile.
+    pub(crate) fn owe(&self, time: &CpuTime, used: Duration) {
+        let used = nanos(used);
+        let mut inner = self.inner.lock();
+        inner.roll(self.clock.monotonic());
+        time.add(inner.period, used);
+        if inner.millis != 0 {
+            inner.owed = inner.owed.saturating_add(i64::try_from(used).unwrap_or(i64::MAX));
+        }
+        self.used.fetch_add(used, Ordering::Relaxed);
     }
 
     /// When a process that has just been charged may go on: at once if `None`.
@@ -257,7 +272,7 @@ impl Inner {
         Duration::from_nanos(self.period.saturating_add(1).saturating_mul(PERIOD))
     }
 
-    /// Gives out the quota of the periods that have begun. Nothing is saved up, but debts stay.
+    /// Gives out the quota of the periods that have begun. Nothing is saved up, but what was overdrawn or is owed stays.
     fn roll(&mut self, now: Duration) {
         self.now = self.now.max(now);
         let period = nanos(now) / PERIOD;
@@ -268,7 +283,11 @@ impl Inner {
         self.period = period;
         let quota = self.quota();
         let given = quota.saturating_mul(i64::try_from(past).unwrap_or(i64::MAX));
-        self.left = self.left.saturating_add(given).min(quota);
+        let left = self.left.saturating_add(given);
+        let lost = left.saturating_sub(quota).max(0);
+        let paid = self.owed.min(lost.saturating_add(quota / 2));
+        self.owed -= paid;
+        self.left = left.saturating_sub(paid).min(quota);
     }
 
     /// Calls those whose turn it is; if the quota is used up, one to wait for the next. They are to be woken without the

@@ -1,9 +1,11 @@
 //! Which limit it was: limits by name, and who was refused last.
 //!
 //! An error number alone does not tell: `ENFILE` may mean open files, pipes or sockets. So every refusal is noted, and
-//! the host can ask which limit stands behind an error it got, and how often each was hit.
+//! the host can ask which limit stands behind an error it got, and how often each was hit. What is refused while a program
+//! is polled is noted for its command, too (`cpu::Share`): each refusal happens on the thread that polls.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use vm_abi::Errno;
 
@@ -98,6 +100,37 @@ impl Limit {
     }
 }
 
+thread_local! {
+    /// Limits that were hit in the poll that this thread is in.
+    static HIT: Cell<u16> = const { Cell::new(0) };
+}
+
+/// The limits that a command has hit.
+#[derive(Debug, Default)]
+pub(crate) struct Hits(AtomicU16);
+
+impl Hits {
+    /// Polls a program and notes which limits it hits.
+    pub(crate) fn note_during<T>(&self, poll: impl FnOnce() -> T) -> T {
+        HIT.set(0);
+        let polled = poll();
+        let hit = HIT.take();
+        if hit != 0 {
+            self.0.fetch_or(hit, Ordering::Relaxed);
+        }
+        polled
+    }
+
+    /// Whether this limit was hit.
+    pub(crate) fn has(&self, limit: Limit) -> bool {
+        self.0.load(Ordering::Relaxed) & bit(limit) != 0
+    }
+}
+
+fn bit(limit: Limit) -> u16 {
+    1 << limit as u16
+}
+
 /// How often each limit was hit, and when last.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
@@ -119,6 +152,7 @@ impl Refusals {
             refused.count.fetch_add(1, Ordering::Relaxed);
             refused.last.fetch_max(now, Ordering::Relaxed);
         }
+        HIT.set(HIT.get() | bit(limit));
         limit.errno()
     }
 
@@ -143,7 +177,17 @@ impl Refusals {
 mod tests {
     use vm_abi::Errno;
 
-    use super::{Limit, Refusals};
+    use super::{Hits, Limit, Refusals};
+
+    #[test]
+    fn what_is_refused_in_a_poll_is_noted_for_who_is_polled() {
+        let (refusals, one, other) = (Refusals::default(), Hits::default(), Hits::default());
+        refusals.note(Limit::Sockets);
+        one.note_during(|| refusals.note(Limit::Memory));
+        other.note_during(|| ());
+        assert!(one.has(Limit::Memory) && !one.has(Limit::Sockets));
+        assert!(!other.has(Limit::Memory));
+    }
 
     #[test]
     fn the_last_refusal_of_an_errno_is_told() {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use vm_abi::{Errno, Signal, SignalSet};
-use vm_kernel::syscall::{self, ActionFlags, Disposition, Fd};
-use vm_kernel::{Command, ExitStatus, Stdio};
+use vm_kernel::syscall::{self, ActionFlags, Disposition, Fd, SpawnAttributes, SpawnGroup, SpawnRequest};
+use vm_kernel::{Command, ExitStatus, Pid, Stdio};
 
-use crate::machine::{Machine, print, read_all, read_to_end, spawn};
+use crate::machine::{Machine, print, read_all, read_to_end, request, spawn};
 
 fn with_sleep(machine: &Machine) {
     machine.program("sleep", |ctx| async move {
@@ -65,6 +65,67 @@ async fn every_command_leads_a_session_that_ends_as_one() {
     assert_eq!(machine.kernel.processes().len(), 1);
     assert_eq!(other.try_wait(), None);
     assert_eq!(machine.kernel.kill_session(one.session(), Signal::SIGKILL), Err(Errno::ESRCH));
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_process_can_be_waited_for_by_its_number() {
+    let machine = Machine::new();
+    with_sleep(&machine);
+    machine.program("exit", |ctx| async move {
+        syscall::time::sleep(&ctx, Duration::from_secs(10)).await.unwrap();
+        7
+    });
+    let tree = machine.kernel.spawn(Command::new("tree")).unwrap();
+    let exit = machine.kernel.spawn(Command::new("exit")).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let processes = machine.kernel.processes();
+    let child = processes.iter().find(|process| process.parent == tree.pid().raw()).unwrap();
+    // A process that another has started.
+    let handle = machine.kernel.process(child.pid).unwrap();
+    assert_eq!(handle.pid(), child.pid);
+    assert!(handle.stdin.is_none() && handle.stdout.is_none() && handle.terminal.is_none());
+    assert_eq!(handle.try_wait(), None);
+    machine.kernel.kill(child.pid, Signal::SIGTERM).unwrap();
+    assert_eq!(handle.wait().await, ExitStatus::Signaled(Signal::SIGTERM));
+    // Two who wait are both told.
+    let again = machine.kernel.process(exit.pid()).unwrap();
+    assert_eq!(tokio::join!(exit.wait(), again.wait()), (ExitStatus::Exited(7), ExitStatus::Exited(7)));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(machine.kernel.process(exit.pid()).is_none());
+    assert!(machine.kernel.process(Pid::new(4000).unwrap()).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_signal_to_the_group_of_a_process_reaches_all_of_it_and_nobody_else() {
+    let machine = Machine::new();
+    with_sleep(&machine);
+    machine.program("jobs", |ctx| async move {
+        let own = |group| SpawnAttributes { group, ..SpawnAttributes::default() };
+        let start = |group| SpawnRequest { attributes: own(group), ..request(&ctx, &["sleep"]) };
+        let leader = syscall::process::spawn(&ctx, start(SpawnGroup::Own)).await.unwrap();
+        let join = SpawnGroup::Join(leader.own_group());
+        syscall::process::spawn(&ctx, start(join)).await.unwrap();
+        syscall::process::spawn(&ctx, start(SpawnGroup::Own)).await.unwrap();
+        syscall::time::sleep(&ctx, Duration::from_secs(1000)).await.unwrap();
+        0
+    });
+    let jobs = machine.kernel.spawn(Command::new("jobs")).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let living = || {
+        let processes = machine.kernel.processes().into_iter();
+        processes.filter(|process| process.ended.is_none()).map(|process| process.pid).collect::<Vec<_>>()
+    };
+    let all = living();
+    assert_eq!(all.len(), 4);
+    // By the number of a member that does not lead it.
+    machine.kernel.kill_group_of(all[2], Signal::SIGTERM).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(living(), [all[0], all[3]]);
+    machine.kernel.kill_group_of(jobs.pid(), Signal::SIGKILL).unwrap();
+    assert_eq!(jobs.wait().await, ExitStatus::Signaled(Signal::SIGKILL));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(living(), [all[3]]);
+    assert_eq!(machine.kernel.kill_group_of(all[0], Signal::SIGTERM), Err(Errno::ESRCH));
 }
 
 #[tokio::test(start_paused = true)]

@@ -134,6 +134,40 @@ async fn cpu_millis() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_driver_used_on_behalf_of_a_program_is_paid_while_the_vm_goes_on() {
+    let machine = machine(500);
+    machine.program("owe", |ctx| async move {
+        syscall::time::owe(&ctx, Duration::from_secs(1));
+        assert_eq!(syscall::time::now(&ctx, ClockId::Process).as_nanos() / 1_000_000, 1000);
+        0
+    });
+    assert_eq!(machine.run(Command::new("owe")).await.status, ExitStatus::Exited(0));
+    assert_near(machine.kernel.cpu_time(), 1_000, 1);
+    // Half of the quota goes into it for 4 s: 250 ms of each second.
+    machine.kernel.spawn(Command::new("spin")).unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_near(machine.kernel.cpu_time(), 1_500, 60);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_near(machine.kernel.cpu_time(), 2_000, 60);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_near(machine.kernel.cpu_time(), 3_000, 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_owed_is_paid_by_what_nobody_uses() {
+    let machine = machine(500);
+    machine.program("owe", |ctx| async move {
+        syscall::time::owe(&ctx, Duration::from_secs(1));
+        0
+    });
+    machine.run(Command::new("owe")).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    machine.kernel.spawn(Command::new("spin")).unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_near(machine.kernel.cpu_time(), 2_000, 60);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_overdrawn_is_missing_later() {
     let machine = machine(100);
     machine.program("hog", |_| async move {

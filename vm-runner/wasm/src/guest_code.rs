@@ -6,7 +6,7 @@
 //! to a limit, and in a folder if the driver was given one ([`GuestCodeCache`]), from which the next boot maps it.
 //!
 //! Compiling happens in the vm process, which is exactly as trusted as its guests. It has limits in size, so that a
-//! module cannot use it up: [`MAX_MODULE_BYTES`], and those of `scan`.
+//! module cannot use it up: [`MAX_MODULE_BYTES`], and those of `scan`. Its CPU time is the guest's, too ([`Payer`]).
 //! Neighbours: `module_cache` (links modules), `run` (waits). Knows no process but by the futures that wait.
 
 mod compiler;
@@ -16,6 +16,7 @@ mod scan;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::channel::oneshot;
 use vm_kernel::driver::ProgramImage;
@@ -35,6 +36,9 @@ const MAX_KEPT_BYTES: usize = 64 << 20;
 const MAX_REFUSED: usize = 256;
 /// Stack of the compiling thread.
 const STACK_BYTES: usize = 16 << 20;
+
+/// Charges whoever asked for a module first for the CPU time of compiling it, even if it has ended since.
+pub(crate) type Payer = Box<dyn FnOnce(Duration) + Send>;
 
 /// What compiling answered: the module, or why it cannot run, in words for the guest.
 pub(crate) type Outcome = std::result::Result<Arc<LoadedModule>, Arc<str>>;
@@ -70,6 +74,7 @@ struct Kept {
 struct Job {
     sha256: Sha256Digest,
     image: ProgramImage,
+    payer: Payer,
     waiters: Vec<oneshot::Sender<Outcome>>,
 }
 
@@ -94,9 +99,10 @@ impl GuestCode {
         self.shared.inner().touch(sha256)
     }
 
-    /// The module, compiled first if need be. Dropping the future gives up waiting.
-    pub(crate) async fn module(&self, sha256: Sha256Digest, image: &ProgramImage) -> Outcome {
-        let outcome = match self.shared.enqueue(sha256, image) {
+    /// The module, compiled first if need be: at the expense of `payer`, unless somebody else asked before. Dropping the
+    /// future gives up waiting.
+    pub(crate) async fn module(&self, sha256: Sha256Digest, image: &ProgramImage, payer: Payer) -> Outcome {
+        let outcome = match self.shared.enqueue(sha256, image, payer) {
             Enqueued::Known(outcome) => return outcome,
             Enqueued::Waiting(outcome) => outcome,
         };
@@ -111,7 +117,7 @@ enum Enqueued {
 }
 
 impl Shared {
-    fn enqueue(self: &Arc<Self>, sha256: Sha256Digest, image: &ProgramImage) -> Enqueued {
+    fn enqueue(self: &Arc<Self>, sha256: Sha256Digest, image: &ProgramImage, payer: Payer) -> Enqueued {
         let (sender, receiver) = oneshot::channel();
         let mut inner = self.inner();
         if let Some(module) = inner.touch(&sha256) {
@@ -126,7 +132,7 @@ impl Shared {
         }
         // Jobs whose processes were killed are not worth their place.
         inner.waiting.retain(|job| !job.waiters.iter().all(oneshot::Sender::is_canceled));
-        inner.waiting.push_back(Job { sha256, image: image.clone(), waiters: vec![sender] });
+        inner.waiting.push_back(Job { sha256, image: image.clone(), payer, waiters: vec![sender] });
         if !inner.has_thread {
             inner.has_thread = true;
             drop(inner);
@@ -149,13 +155,15 @@ impl Shared {
     /// Compiles what waits, until nothing does.
     fn run(&self) {
         compiler::lower_priority();
-        while let Some((sha256, image)) = self.next() {
+        while let Some((sha256, image, payer)) = self.next() {
+            let before = compiler::cpu_time();
             let compiled = self.compilers.module(&sha256, &image);
+            payer(compiler::cpu_time().saturating_sub(before));
             self.finish(sha256, compiled);
         }
     }
 
-    fn next(&self) -> Option<(Sha256Digest, ProgramImage)> {
+    fn next(&self) -> Option<(Sha256Digest, ProgramImage, Payer)> {
         let mut inner = self.inner();
         loop {
             let Some(job) = inner.waiting.pop_front() else {
@@ -164,7 +172,7 @@ impl Shared {
             };
             if !job.waiters.iter().all(oneshot::Sender::is_canceled) {
                 inner.compiling = Some(Compiling { sha256: job.sha256, waiters: job.waiters });
-                return Some((job.sha256, job.image));
+                return Some((job.sha256, job.image, job.payer));
             }
         }
     }

@@ -69,7 +69,9 @@ pub(crate) struct GuestProgram {
 impl Program for GuestProgram {
     fn run(self: Arc<Self>, ctx: ProcessContext) -> BoxFuture<'static, ProgramEnd> {
         Box::pin(async move {
-            match self.guest_code.module(self.sha256, &self.image).await {
+            let compiled_for = ctx.clone();
+            let payer = Box::new(move |used| syscall::time::owe(&compiled_for, used));
+            match self.guest_code.module(self.sha256, &self.image, payer).await {
                 Ok(module) => {
                     let program = WasmProgram { cache: Arc::clone(&self.cache), module };
                     Arc::new(program).run(ctx).await

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::nanos;
+use crate::limit::Hits;
 
 /// The CPU time of one process.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ const QUEUED: u64 = u64::MAX;
 #[derive(Debug, Default)]
 pub(crate) struct Share {
     pub(super) recent: Recent,
+    /// Limits that it has hit.
+    pub(crate) hits: Hits,
 }
 
 /// CPU time charged in the current and the last period. Written under the governor's lock only.

@@ -64,7 +64,7 @@ impl<'a> Turn<'a> {
     ) -> Option<Poll<T>> {
         let slice = self.begin(cx)?;
         if !slice.is_heavy {
-            let polled = program(cx);
+            let polled = self.time.share.hits.note_during(|| program(cx));
             self.end();
             return Some(polled);
         }
@@ -74,7 +74,8 @@ impl<'a> Turn<'a> {
         });
         let slice_waker = Arc::clone(slice_waker);
         slice_waker.begin(cx.waker());
-        let polled = program(&mut Context::from_waker(waker));
+        let hits = &self.time.share.hits;
+        let polled = hits.note_during(|| program(&mut Context::from_waker(waker)));
         if slice_waker.end() && polled.is_pending() {
             self.end_and_wait(cx.waker());
         } else {

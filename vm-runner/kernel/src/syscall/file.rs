@@ -143,13 +143,14 @@ pub fn dup_min(ctx: &ProcessContext, fd: Fd, min: Fd) -> Result<Fd, Errno> {
 fn dup_at_least(ctx: &ProcessContext, fd: Fd, min: u32) -> Result<Fd, Errno> {
     traced!(ctx, "fcntl", [fd, Other(&"F_DUPFD"), min], {
         let limit = ctx.process().fd_limit();
-        ctx.process().with_fds(|fds| {
+        let fd = ctx.process().with_fds(|fds| {
             let description = Arc::clone(fds.get(fd)?);
             if min > 0 && min >= limit {
                 return Err(Errno::EINVAL);
             }
             fds.insert(description, FdFlags::empty(), min, limit)
-        })
+        });
+        fd.map_err(|errno| ctx.fds_refused(errno, limit))
     })
 }
 

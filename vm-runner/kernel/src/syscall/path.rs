@@ -87,7 +87,8 @@ pub async fn open(
         let description = open::open(opener, path, flags, mode).await?;
         let fd_flags = if flags.contains(OpenFlags::CLOEXEC) { FdFlags::CLOEXEC } else { FdFlags::empty() };
         let limit = ctx.process().fd_limit();
-        ctx.process().with_fds(|fds| fds.insert(description, fd_flags, 0, limit))
+        let fd = ctx.process().with_fds(|fds| fds.insert(description, fd_flags, 0, limit));
+        fd.map_err(|errno| ctx.fds_refused(errno, limit))
     })
 }
 

@@ -415,7 +415,8 @@ fn describe(ctx: &ProcessContext, socket: Socket, flags: OpenFlags) -> Result<Ar
 fn install(ctx: &ProcessContext, socket: Socket, flags: OpenFlags) -> Result<Fd, Errno> {
     let description = describe(ctx, socket, flags)?;
     let limit = ctx.process().fd_limit();
-    ctx.process().with_fds(|fds| fds.insert(description, fd_flags(flags), 0, limit))
+    let fd = ctx.process().with_fds(|fds| fds.insert(description, fd_flags(flags), 0, limit));
+    fd.map_err(|errno| ctx.fds_refused(errno, limit))
 }
 
 fn fd_flags(flags: OpenFlags) -> FdFlags {

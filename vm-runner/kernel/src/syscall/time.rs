@@ -76,6 +76,12 @@ pub async fn preempt(ctx: &ProcessContext, used: Duration) -> Result<(), Errno> 
     Ok(())
 }
 
+/// Charges the process for CPU time that its driver has used for it, and that could not be divided: compiling its
+/// program. It goes on at once; the VM has less in the time that follows. Also for a process that has ended.
+pub fn owe(ctx: &ProcessContext, used: Duration) {
+    ctx.kernel().cpu.owe(&ctx.process().cpu, used);
+}
+
 /// Waits until a clock shows a time.
 ///
 /// # Errors

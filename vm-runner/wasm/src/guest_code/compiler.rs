@@ -5,6 +5,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use vm_abi::Errno;
@@ -134,6 +135,12 @@ fn content(sha256: &Sha256Digest, image: &ProgramImage) -> Result<Vec<u8>, Failu
         return Err(Failure::once("it was changed while it waited to be compiled"));
     }
     Ok(wasm)
+}
+
+/// CPU time that the calling thread has used.
+pub(super) fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// Lowers the priority of the calling thread.
