@@ -101,6 +101,7 @@ impl Report for State {
             held: self.room.len(),
             workspaces: self.directory.workspaces().len(),
             runners: self.directory.runners().len(),
+            certificate_expiry: self.tls.expiry(),
         })
     }
 }
@@ -199,6 +200,10 @@ impl Watches {
         spawner.spawn(watch::runners(client.clone(), selector, directory.clone(), room.clone()));
         let (namespace, name) = (config.namespace.clone(), config.tls_secret.clone());
         spawner.spawn(watch::tls_secret(client.clone(), namespace, name, state.tls.clone()));
+        if let Some(name) = config.serving_secret.clone() {
+            let namespace = config.namespace.clone();
+            spawner.spawn(watch::serving_secret(client.clone(), namespace, name, state.tls.clone()));
+        }
         spawner.spawn(watch::client_ca(client, client_ca));
     }
 }

@@ -36,6 +36,10 @@ pub(crate) struct Args {
     /// Secret with tls.crt, tls.key and ca.crt: the certificate shown to clients and to runners, and the CA of runners
     #[arg(long, default_value = "lodge-gateway-tls", value_name = "NAME")]
     tls_secret: String,
+    /// Secret with tls.crt and tls.key, for instance of cert-manager: shown to clients that ask for one of its names, in place
+    /// of the certificate of `--tls-secret`
+    #[arg(long, value_name = "NAME")]
+    serving_secret: Option<String>,
     /// Audience that bearer tokens must be meant for (repeatable); without it, the audience of the cluster's API server
     #[arg(long = "token-audience", value_name = "AUDIENCE")]
     token_audiences: Vec<String>,
@@ -183,6 +187,7 @@ impl Args {
             metrics_listen,
             namespace,
             tls_secret,
+            serving_secret,
             token_audiences,
             runner_selector,
             runner_port,
@@ -197,6 +202,7 @@ impl Args {
             metrics_listen,
             namespace,
             tls_secret,
+            serving_secret: serving_secret.filter(|name| !name.is_empty()),
             token_audiences,
             runner_selector,
             runner_port,

@@ -16,6 +16,8 @@ pub struct Config {
     pub namespace: String,
     /// Secret with the certificate shown to clients and to runners, and with the CA of runners.
     pub tls_secret: String,
+    /// Secret with the certificate shown to clients that ask for one of its names.
+    pub serving_secret: Option<String>,
     /// Audiences that bearer tokens must be meant for; empty means the API server's own.
     pub token_audiences: Vec<String>,
     /// Label selector of the runners' pods.

@@ -42,6 +42,7 @@ mod review;
 mod review_cache;
 mod route;
 mod server;
+mod serving;
 mod socket;
 mod spawn;
 mod stall;

@@ -105,6 +105,7 @@ pub(crate) struct Metrics {
     held: Gauge,
     workspaces: Gauge,
     runners: Gauge,
+    certificate_expiry: Gauge,
 }
 
 /// What is read at the moment of a scrape.
@@ -113,6 +114,8 @@ pub(crate) struct Levels {
     pub(crate) held: usize,
     pub(crate) workspaces: usize,
     pub(crate) runners: usize,
+    /// In seconds since 1970.
+    pub(crate) certificate_expiry: Option<i64>,
 }
 
 impl Metrics {
@@ -131,6 +134,7 @@ impl Metrics {
             held: Gauge::default(),
             workspaces: Gauge::default(),
             runners: Gauge::default(),
+            certificate_expiry: Gauge::default(),
         };
         metrics.register();
         metrics
@@ -151,6 +155,7 @@ impl Metrics {
             held,
             workspaces,
             runners,
+            certificate_expiry,
         } = self;
         let mut registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
         registry.register("requests", "Requests by area, verb and status code", requests.clone());
@@ -177,6 +182,11 @@ impl Metrics {
         registry.register("requests_held", "Requests that wait for their workspace", held.clone());
         registry.register("workspaces", "Workspaces known", workspaces.clone());
         registry.register("runners", "Runners known", runners.clone());
+        registry.register(
+            "certificate_expiry_timestamp_seconds",
+            "When the first of the certificates that clients are shown ends, in seconds since 1970; 0 if there is none",
+            certificate_expiry.clone(),
+        );
     }
 
     pub(crate) fn request(&self, area: &'static str, verb: &'static str, code: u16) {
@@ -206,7 +216,8 @@ impl Metrics {
 
     /// Everything as OpenMetrics text.
     pub(crate) fn render(&self, levels: Levels) -> Result<String, std::fmt::Error> {
-        let Levels { held, workspaces, runners } = levels;
+        let Levels { held, workspaces, runners, certificate_expiry } = levels;
+        self.certificate_expiry.set(certificate_expiry.unwrap_or(0));
         for (gauge, level) in [(&self.held, held), (&self.workspaces, workspaces), (&self.runners, runners)] {
             gauge.set(i64::try_from(level).unwrap_or(i64::MAX));
         }
@@ -226,13 +237,16 @@ mod tests {
         metrics.request("exec", "create", 200);
         metrics.phase(Phase::Authorize, Duration::from_micros(300));
         metrics.review(ReviewKind::Token, true);
-        let text = metrics.render(Levels { held: 3, workspaces: 7, runners: 1 }).unwrap();
+        let text = metrics
+            .render(Levels { held: 3, workspaces: 7, runners: 1, certificate_expiry: Some(9) })
+            .unwrap();
         for line in [
             "lodge_gateway_requests_total{area=\"exec\",verb=\"create\",code=\"200\"} 1",
             "lodge_gateway_phase_duration_seconds_bucket{le=\"0.0005\",phase=\"Authorize\"} 1",
             "lodge_gateway_reviews_total{kind=\"Token\",outcome=\"Answered\"} 1",
             "lodge_gateway_requests_held 3",
             "lodge_gateway_workspaces 7",
+            "lodge_gateway_certificate_expiry_timestamp_seconds 9",
         ] {
             assert!(text.contains(line), "{line} is missing in:\n{text}");
         }

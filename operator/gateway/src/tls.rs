@@ -15,8 +15,12 @@ use rustls::{
     ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
 };
 
-const CERTIFICATE_KEY: &str = "tls.crt";
-const PRIVATE_KEY_KEY: &str = "tls.key";
+use crate::serving::{self, ByName, Serving};
+
+/// Key of a Secret: the certificate, and those between it and its root.
+pub(crate) const CERTIFICATE_KEY: &str = "tls.crt";
+/// Key of a Secret: the private key.
+pub(crate) const PRIVATE_KEY_KEY: &str = "tls.key";
 const CA_KEY: &str = "ca.crt";
 
 /// Why a Secret cannot be used.
@@ -40,6 +44,8 @@ pub(crate) struct TlsMaterial {
     pub(crate) server: Arc<ServerConfig>,
     /// Towards runners.
     pub(crate) client: Arc<ClientConfig>,
+    /// When the certificate ends, in seconds since 1970.
+    expiry: Option<i64>,
 }
 
 /// The current TLS configuration.
@@ -47,11 +53,12 @@ pub(crate) struct TlsMaterial {
 pub(crate) struct TlsStore {
     provider: Arc<CryptoProvider>,
     current: RwLock<Option<Arc<TlsMaterial>>>,
+    serving: Arc<Serving>,
 }
 
 impl TlsStore {
     pub(crate) fn new(provider: Arc<CryptoProvider>) -> Self {
-        Self { provider, current: RwLock::default() }
+        Self { provider, current: RwLock::default(), serving: Arc::default() }
     }
 
     /// What is to be used now; nothing until the Secret was read once.
@@ -66,10 +73,29 @@ impl TlsStore {
         Ok(())
     }
 
+    /// Takes a new version of the Secret whose certificate clients are shown by its names; `None` if there is none.
+    pub(crate) fn serve(&self, secret: Option<&Secret>) -> Result<(), Error> {
+        match secret {
+            Some(secret) => self.serving.replace(secret, &self.provider),
+            None => {
+                self.serving.clear();
+                Ok(())
+            }
+        }
+    }
+
+    /// When the first of the certificates that clients are shown ends, in seconds since 1970.
+    pub(crate) fn expiry(&self) -> Option<i64> {
+        let own = self.current().and_then(|material| material.expiry);
+        own.into_iter().chain(self.serving.expiry()).min()
+    }
+
     fn build(&self, secret: &Secret) -> Result<TlsMaterial, Error> {
-        let chain = certificates(secret, CERTIFICATE_KEY)?;
+        let own = Arc::new(serving::read(secret, &self.provider)?);
+        let chain = own.cert.clone();
         let key = PrivateKeyDer::from_pem_slice(field(secret, PRIVATE_KEY_KEY)?)
             .map_err(|error| Error::Pem(PRIVATE_KEY_KEY, error))?;
+        let expiry = serving::expiry(&own);
         let mut roots = RootCertStore::empty();
         for certificate in certificates(secret, CA_KEY)? {
             roots.add(certificate).map_err(|error| Error::Rustls(CA_KEY, error))?;
@@ -80,8 +106,7 @@ impl TlsStore {
             .with_safe_default_protocol_versions()
             .map_err(|error| Error::Rustls(CERTIFICATE_KEY, error))?
             .with_client_cert_verifier(anybody)
-            .with_single_cert(chain.clone(), key.clone_key())
-            .map_err(|error| Error::Rustls(PRIVATE_KEY_KEY, error))?;
+            .with_cert_resolver(Arc::new(ByName { own, serving: self.serving.clone() }));
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
 
         let mut client = ClientConfig::builder_with_provider(self.provider.clone())
@@ -91,16 +116,19 @@ impl TlsStore {
             .with_client_auth_cert(chain, key)
             .map_err(|error| Error::Rustls(PRIVATE_KEY_KEY, error))?;
         client.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(TlsMaterial { server: Arc::new(server), client: Arc::new(client) })
+        Ok(TlsMaterial { server: Arc::new(server), client: Arc::new(client), expiry })
     }
 }
 
-fn field<'a>(secret: &'a Secret, key: &'static str) -> Result<&'a [u8], Error> {
+pub(crate) fn field<'a>(secret: &'a Secret, key: &'static str) -> Result<&'a [u8], Error> {
     let data = secret.data.as_ref().and_then(|data| data.get(key)).ok_or(Error::Missing(key))?;
     Ok(&data.0)
 }
 
-fn certificates(secret: &Secret, key: &'static str) -> Result<Vec<CertificateDer<'static>>, Error> {
+pub(crate) fn certificates(
+    secret: &Secret,
+    key: &'static str,
+) -> Result<Vec<CertificateDer<'static>>, Error> {
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(field(secret, key)?)
         .collect::<Result<_, _>>()
         .map_err(|error| Error::Pem(key, error))?;

@@ -102,6 +102,22 @@ pub(crate) async fn tls_secret(client: Client, namespace: String, name: String, 
     .await;
 }
 
+/// Follows the Secret with the certificate that clients are shown by its names.
+pub(crate) async fn serving_secret(client: Client, namespace: String, name: String, store: Arc<TlsStore>) {
+    let api: Api<Secret> = Api::namespaced(client, &namespace);
+    follow_one("serving Secret", watch_object(api, &name).default_backoff(), |secret| {
+        let is_there = secret.is_some();
+        match store.serve(secret.as_ref()) {
+            Ok(()) if is_there => tracing::info!(%namespace, %name, "certificate for clients loaded"),
+            Ok(()) => {
+                tracing::warn!(%namespace, %name, "the Secret does not exist: clients are shown the operator's certificate");
+            }
+            Err(error) => tracing::error!(%namespace, %name, %error, "clients are shown the certificate that there is"),
+        }
+    })
+    .await;
+}
+
 /// Follows the cluster's client CA.
 pub(crate) async fn client_ca(client: Client, ca: Arc<ClientCa>) {
     let api: Api<ConfigMap> = Api::namespaced(client, CA_NAMESPACE);
