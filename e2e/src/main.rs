@@ -26,7 +26,7 @@ enum Command {
 fn main() -> Result<()> {
     let out = &mut std::io::stdout();
     match Args::parse().command {
-        Command::Bench(args) => tokio::runtime::Runtime::new()?.block_on(bench::run(args, out)),
+        Command::Bench(args) => tokio::runtime::Runtime::new()?.block_on(bench::run(&args, out)),
         Command::Faults(args) => faults::run(&args, out),
     }
 }

@@ -12,6 +12,11 @@ impl Samples {
         self.0.push(time);
     }
 
+    /// Adds all measurements of another set.
+    pub fn extend(&mut self, other: &Self) {
+        self.0.extend_from_slice(&other.0);
+    }
+
     /// How many there are.
     #[must_use]
     pub fn n(&self) -> usize {

@@ -20,7 +20,7 @@ use std::{
 };
 use tokio::sync::Mutex;
 
-pub(super) async fn run(cluster: &Cluster, args: BenchArgs) -> Result<Vec<(String, Samples)>> {
+pub(super) async fn run(cluster: &Cluster, args: &BenchArgs) -> Result<Vec<(String, Samples)>> {
     let namespace = Namespace::create(cluster, "bench")?;
     namespace.ready_workspace("awake", "")?;
     let gateway = GatewayClient::connect(cluster, &Identity::Administrator).await?;
@@ -54,7 +54,7 @@ pub(super) async fn run(cluster: &Cluster, args: BenchArgs) -> Result<Vec<(Strin
     Ok(rows)
 }
 
-async fn apply(api: &Api<Workspace>, name: &str) -> Result<()> {
+pub(super) async fn apply(api: &Api<Workspace>, name: &str) -> Result<()> {
     let manifest = serde_json::json!({
         "apiVersion": "lodge.dev/v1alpha1", "kind": "Workspace", "metadata": {"name": name}, "spec": {},
     });
@@ -109,7 +109,7 @@ async fn apply_to_first_byte(
     }
 }
 
-fn is_ready(workspace: &Workspace) -> bool {
+pub(super) fn is_ready(workspace: &Workspace) -> bool {
     let conditions = workspace.status.iter().flat_map(|status| &status.conditions);
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }

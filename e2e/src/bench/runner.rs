@@ -31,7 +31,7 @@ impl Drop for Runner {
 
 type Sender = SendRequest<Full<Bytes>>;
 
-pub(super) async fn run(cluster: &Cluster, args: BenchArgs) -> Result<Vec<(String, Samples)>> {
+pub(super) async fn run(cluster: &Cluster, args: &BenchArgs) -> Result<Vec<(String, Samples)>> {
     let (runner, mut sender) = start(cluster).await?;
     let mut rows = Vec::new();
     put(&mut sender, "bench").await?;
@@ -53,7 +53,7 @@ pub(super) async fn run(cluster: &Cluster, args: BenchArgs) -> Result<Vec<(Strin
 }
 
 /// A new workspace: PUT, then the first byte of `echo hello`, with a spare vm process waiting.
-async fn create(sender: Sender, args: BenchArgs) -> Result<Samples> {
+async fn create(sender: Sender, args: &BenchArgs) -> Result<Samples> {
     let sender = std::sync::Arc::new(tokio::sync::Mutex::new(sender));
     let request = serde_json::to_vec(&ExecRequest::command("echo hello"))?;
     sample(args.workspaces, Duration::from_millis(400), |number| {
