@@ -30,7 +30,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// An HTTP/2 connection that was told to go because it was idle has so long to do so.
-const IDLE_GOODBYE: Duration = Duration::from_secs(5);
+const IDLE_GOODBYE: Duration = Duration::from_secs(2);
 
 /// Serves clients.
 pub(crate) struct Server {

@@ -3,14 +3,20 @@
 
 #![cfg(test)]
 
+mod limits;
+mod permissions;
+mod retries;
 mod serving;
+mod streams;
 mod support {
     pub(crate) mod api_server;
     pub(crate) mod pki;
     pub(crate) mod runner;
+    pub(crate) mod socket;
     pub(crate) mod world;
 }
 mod waiting;
+mod withdrawal;
 
 use std::sync::Arc;
 use support::runner::{self, Script};

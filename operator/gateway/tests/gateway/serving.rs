@@ -12,7 +12,6 @@ use futures::stream;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use vm_api::ProblemCode;
 
@@ -340,17 +339,7 @@ async fn a_request_on_a_known_way_costs_little() {
 #[tokio::test]
 async fn http_2_is_spoken_with_who_speaks_it() {
     let (world, _runner) = World::usual(echo()).await;
-    let mut config = rustls::ClientConfig::builder_with_provider(crate::support::pki::provider())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(world.lodge.roots())
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    let tcp = tokio::net::TcpStream::connect(world.address).await.unwrap();
-    let name = "lodge-gateway.lodge-system.svc".try_into().unwrap();
-    let tls = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await.unwrap();
+    let (mut sender, connection) = world.http2().await;
     let request = Request::post("https://lodge-gateway/v1/namespaces/team-a/workspaces/ada/exec")
         .header("authorization", "Bearer jane-token")
         .body(whole("{}"))

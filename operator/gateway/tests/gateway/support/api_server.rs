@@ -34,7 +34,8 @@ struct State {
     version: u64,
     /// By collection, such as `workspaces`, then by namespace and name.
     objects: HashMap<String, HashMap<(String, String), Value>>,
-    tokens: HashMap<String, Value>,
+    /// Audience and user.
+    tokens: HashMap<String, (String, Value)>,
     /// User, verb, subresource, namespace.
     grants: HashSet<[String; 4]>,
     is_down: bool,
@@ -73,8 +74,25 @@ impl ApiServer {
 
     /// Makes a token stand for a user.
     pub(crate) fn accept_token(&self, token: &str, user: &str, groups: &[&str]) {
+        self.accept_token_for("https://kubernetes", token, user, groups);
+    }
+
+    /// Makes a token that is meant for an audience stand for a user.
+    pub(crate) fn accept_token_for(&self, audience: &str, token: &str, user: &str, groups: &[&str]) {
         let info = json!({"username": user, "uid": format!("uid-{user}"), "groups": groups});
-        self.0.state.lock().unwrap().tokens.insert(token.to_owned(), info);
+        let entry = (audience.to_owned(), info);
+        self.0.state.lock().unwrap().tokens.insert(token.to_owned(), entry);
+    }
+
+    /// Makes a token stand for nobody.
+    pub(crate) fn revoke_token(&self, token: &str) {
+        self.0.state.lock().unwrap().tokens.remove(token);
+    }
+
+    /// Takes back what [`Self::grant`] gave.
+    pub(crate) fn withdraw(&self, user: &str, verb: &str, subresource: &str, namespace: &str) {
+        let grant = [user, verb, subresource, namespace].map(str::to_owned);
+        self.0.state.lock().unwrap().grants.remove(&grant);
     }
 
     /// Lets a user do something in a namespace.
@@ -153,9 +171,14 @@ impl ApiServer {
     fn review_token(&self, mut review: Value) -> Reply {
         self.0.token_reviews.fetch_add(1, Ordering::SeqCst);
         let token = text(&review["spec"]["token"]);
-        let user = self.0.state.lock().unwrap().tokens.get(&token).cloned();
-        review["status"] = match user {
-            Some(user) => json!({"authenticated": true, "user": user, "audiences": ["https://kubernetes"]}),
+        let known = self.0.state.lock().unwrap().tokens.get(&token).cloned();
+        let wanted = review["spec"]["audiences"].as_array().cloned().unwrap_or_default();
+        let known = known.filter(|(audience, _)| match wanted.as_slice() {
+            [] => audience == "https://kubernetes",
+            wanted => wanted.iter().any(|wanted| wanted == audience),
+        });
+        review["status"] = match known {
+            Some((audience, user)) => json!({"authenticated": true, "user": user, "audiences": [audience]}),
             None => json!({"error": "[invalid bearer token, token has expired]"}),
         };
         reply(review)

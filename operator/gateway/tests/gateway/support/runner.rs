@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -18,6 +18,7 @@ use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 use vm_api::{Problem, ProblemCode, problem};
 
 use super::pki::{Authority, Identity, provider};
@@ -30,6 +31,7 @@ pub(crate) type Script = Arc<dyn Fn(Request<Incoming>) -> BoxFuture<'static, Ans
 pub(crate) struct Runner {
     pub(crate) address: SocketAddr,
     connections: Arc<AtomicUsize>,
+    hang_up: Arc<Mutex<CancellationToken>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -60,25 +62,33 @@ impl Runner {
         let address = listener.local_addr().unwrap();
         let connections = Arc::new(AtomicUsize::new(0));
         let counter = connections.clone();
+        let hang_up = Arc::new(Mutex::new(CancellationToken::new()));
+        let current = hang_up.clone();
         let task = tokio::spawn(async move {
             // Connections end with the runner.
             let mut tasks = tokio::task::JoinSet::new();
             loop {
                 let (tcp, _) = listener.accept().await.unwrap();
                 let (acceptor, script, counter) = (acceptor.clone(), script.clone(), counter.clone());
-                tasks.spawn(async move {
+                let hang_up = current.lock().unwrap().clone();
+                tasks.spawn(hang_up.run_until_cancelled_owned(async move {
                     let Ok(tls) = acceptor.accept(tcp).await else { return };
                     counter.fetch_add(1, Ordering::SeqCst);
                     let service = service_fn(move |request| {
                         let answer = script(request);
                         async move { Ok::<_, Infallible>(answer.await) }
                     });
-                    let _ =
-                        Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(tls), service).await;
-                });
+                    let builder = Builder::new(TokioExecutor::new());
+                    let _ = builder.serve_connection_with_upgrades(TokioIo::new(tls), service).await;
+                }));
             }
         });
-        Self { address, connections, task }
+        Self { address, connections, hang_up, task }
+    }
+
+    /// Breaks every connection, as a process that is killed does; new ones are taken.
+    pub(crate) fn hang_up(&self) {
+        std::mem::take(&mut *self.hang_up.lock().unwrap()).cancel();
     }
 
     /// Connections that finished their handshake.

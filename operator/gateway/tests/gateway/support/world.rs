@@ -13,13 +13,14 @@ use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::api_server::ApiServer;
@@ -46,7 +47,7 @@ pub(crate) struct World {
 impl World {
     /// A world whose gateway expects runners at `runner_port`.
     pub(crate) async fn with(runner_port: u16, timeouts: Timeouts, limits: Limits) -> Self {
-        Self::start(Authority::new("lodge"), runner_port, timeouts, limits, |_| ()).await
+        Self::start(Authority::new("lodge"), runner_port, Vec::new(), timeouts, limits, |_| ()).await
     }
 
     /// A world with a bound workspace `ada` and its runner, in which `jane` may do everything with token `jane-token`.
@@ -55,9 +56,21 @@ impl World {
     }
 
     pub(crate) async fn usual_with(script: Script, timeouts: Timeouts, limits: Limits) -> (Self, Runner) {
+        Self::usual_for(&[], script, timeouts, limits).await
+    }
+
+    /// The same, for tokens with one of these audiences.
+    pub(crate) async fn usual_for(
+        audiences: &[&str],
+        script: Script,
+        timeouts: Timeouts,
+        limits: Limits,
+    ) -> (Self, Runner) {
         let lodge = Authority::new("lodge");
         let runner = Runner::start(&lodge, &lodge.machine(&RUNNER_NAMES), script).await;
-        let world = Self::start(lodge, runner.address.port(), timeouts, limits, |api| {
+        let audiences = audiences.iter().map(|audience| (*audience).to_owned()).collect();
+        let port = runner.address.port();
+        let world = Self::start(lodge, port, audiences, timeouts, limits, |api| {
             api.put("workspaces", workspace("ada", Some("lodge-runner-0")));
             api.put("pods", pod(Some("127.0.0.1")));
         })
@@ -69,6 +82,7 @@ impl World {
     async fn start(
         lodge: Authority,
         runner_port: u16,
+        token_audiences: Vec<String>,
         timeouts: Timeouts,
         limits: Limits,
         prepare: impl FnOnce(&ApiServer),
@@ -84,7 +98,8 @@ impl World {
             metrics_listen: any,
             namespace: "lodge-system".to_owned(),
             tls_secret: "lodge-gateway-tls".to_owned(),
-            token_audiences: Vec::new(),
+            serving_secret: None,
+            token_audiences,
             runner_selector: "app.kubernetes.io/name=lodge-runner".to_owned(),
             runner_port,
             timeouts,
@@ -102,8 +117,10 @@ impl World {
 
     pub(crate) fn admit_jane(&self) {
         self.api.accept_token("jane-token", "jane", &["team-a-devs"]);
-        for (verb, subresource) in [("create", "exec"), ("get", "files"), ("update", "files")] {
-            self.api.grant("jane", verb, subresource, NAMESPACE);
+        for verb in ["create", "get", "update", "delete"] {
+            for subresource in ["exec", "files", "processes", "shells", "events", "power", "runs"] {
+                self.api.grant("jane", verb, subresource, NAMESPACE);
+            }
         }
     }
 
@@ -131,6 +148,25 @@ impl World {
 
     pub(crate) async fn connect(&self, identity: Option<&Identity>) -> Connection {
         Connection::open(self.address, &self.lodge, identity).await
+    }
+
+    /// A connection that speaks a protocol and has said nothing yet.
+    pub(crate) async fn tls(&self, protocol: &str) -> TlsStream<TcpStream> {
+        tls(self.address, &self.lodge, None, protocol).await
+    }
+
+    /// An HTTP/2 connection, and what drives it.
+    pub(crate) async fn http2(
+        &self,
+    ) -> (http2::SendRequest<Body>, impl Future<Output = hyper::Result<()>> + Send + 'static) {
+        let tls = self.tls("h2").await;
+        http2::handshake(TokioExecutor::new(), TokioIo::new(tls)).await.unwrap()
+    }
+
+    /// The value of a metric.
+    pub(crate) async fn metric(&self, name: &str) -> Option<f64> {
+        let text = self.probe("/metrics").await.1;
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
     }
 
     /// One request on a connection of its own.
@@ -163,19 +199,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) async fn open(address: SocketAddr, lodge: &Authority, identity: Option<&Identity>) -> Self {
-        let config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(lodge.roots());
-        let mut config = match identity {
-            Some(identity) => config.with_client_auth_cert(identity.chain(), identity.key()).unwrap(),
-            None => config.with_no_client_auth(),
-        };
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let tcp = TcpStream::connect(address).await.unwrap();
-        tcp.set_nodelay(true).unwrap();
-        let name = ServerName::try_from("lodge-gateway.lodge-system.svc").unwrap();
-        let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+        let tls = tls(address, lodge, identity, "http/1.1").await;
         let (sender, connection) = http1::handshake(TokioIo::new(tls)).await.unwrap();
         Self { sender, _task: AbortOnDrop(tokio::spawn(async { drop(connection.await) })) }
     }
@@ -190,6 +214,27 @@ impl Connection {
         let body = body.collect().await.unwrap().to_bytes();
         Answered { status: parts.status.as_u16(), headers: parts.headers, body }
     }
+}
+
+pub(crate) async fn tls(
+    address: SocketAddr,
+    lodge: &Authority,
+    identity: Option<&Identity>,
+    protocol: &str,
+) -> TlsStream<TcpStream> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(lodge.roots());
+    let mut config = match identity {
+        Some(identity) => config.with_client_auth_cert(identity.chain(), identity.key()).unwrap(),
+        None => config.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+    let tcp = TcpStream::connect(address).await.unwrap();
+    tcp.set_nodelay(true).unwrap();
+    let name = ServerName::try_from("lodge-gateway.lodge-system.svc").unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
 }
 
 pub(crate) struct Answered {
