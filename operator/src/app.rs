@@ -10,6 +10,7 @@ use crate::{
     certificate::system,
     clock::Clock,
     context::Context,
+    cron_job,
     event::{Announcer, Publisher},
     follow,
     http::{self, Role, RoleCell},
@@ -159,8 +160,16 @@ async fn lead(
     stop: CancellationToken,
 ) -> Result<(), Error> {
     context.metrics.set_leader(true);
-    let Writers { workspaces, namespaces, pods, stateful_sets, services, network_policies, secrets } =
-        writers;
+    let Writers {
+        workspaces,
+        cron_jobs,
+        namespaces,
+        pods,
+        stateful_sets,
+        services,
+        network_policies,
+        secrets,
+    } = writers;
     let (client, due) = (&context.client, &context.namespaces_due);
     let runner_client = HttpRunnerClient::default();
     let prepared = tokio::select! {
@@ -170,7 +179,7 @@ async fn lead(
     let pods = store::watch(Api::<Pod>::all(client.clone()), store::ours(), pods);
     let follow_context = Arc::clone(&context);
     let roles: Arc<dyn RunnerClient> = Arc::new(runner_client.clone());
-    let certificates = Arc::clone(&context);
+    let (certificates, clock) = (Arc::clone(&context), Arc::clone(&context));
     let background: Vec<Task<()>> = vec![
         spawn(drain(store::watch_made(client, store::ours(), stateful_sets, made_generation, due.clone()))),
         spawn(drain(store::watch_made(client, store::ours(), services, made_version, due.clone()))),
@@ -190,15 +199,17 @@ async fn lead(
         ))),
         spawn(async move { follow::run(follow_context, roles, pods).await }),
         spawn(async move { system::run(&certificates, &runner_client, prepared).await }),
+        spawn(cron_job::watch_clock(clock)),
     ];
     tokio::select! {
         ready = context.stores.wait_until_ready() => ready.map_err(|_| Error::Ended("a watch"))?,
         () = stop.cancelled() => return Ok(()),
     }
     role.set(Role::Leader);
-    let controllers = futures::future::join(
+    let controllers = futures::future::join3(
         run_workspaces(Arc::clone(&context), workspaces, stop.clone()),
         run_namespaces(Arc::clone(&context), namespaces, stop.clone()),
+        cron_job::controller::run(Arc::clone(&context), cron_jobs, stop.clone()),
     );
     let result = supervise(controllers, &background, &role, stop).await;
     context.metrics.set_leader(false);
@@ -222,7 +233,7 @@ fn certificates_of_runners() -> watcher::Config {
 
 /// Runs the controllers until they end by request, and notices what ends without one.
 async fn supervise(
-    controllers: impl Future<Output = ((), ())>,
+    controllers: impl Future<Output = ((), (), ())>,
     background: &[Task<()>],
     role: &RoleCell,
     stop: CancellationToken,
@@ -261,7 +272,7 @@ async fn run_workspaces(context: Arc<Context>, writer: Writer<WatchedWorkspace>,
         store::watch(api, watcher::Config::default(), writer).inspect_ok(move |event| notice(event, &seen));
     let watched = store::settled(events, context.stores.workspaces.clone())
         .predicate_filter(workspace::trigger_version, PredicateConfig::default())
-        .inspect_ok(move |watched| passed.namespaces_due.extend(workspace::namespace_of(watched)))
+        .inspect_ok(move |watched| runner::look_if_concerned(watched, &passed))
         .map_ok(|watched| ObjectRef::from_obj(&watched));
     let queue = futures::stream::select(watched, context.workspaces_due.stream().map(Ok));
     let config = controller::Config::default().concurrency(context.config.concurrency);
@@ -284,16 +295,24 @@ async fn run_workspaces(context: Arc<Context>, writer: Writer<WatchedWorkspace>,
 /// What goes past the controller: deletions, after which nothing is left to reconcile, and where each Workspace is.
 fn notice(event: &watcher::Event<WatchedWorkspace>, context: &Context) {
     match event {
-        watcher::Event::Delete(watched) => workspace::forget(watched, context),
-        watcher::Event::Apply(watched) => workspace::notice(watched, context),
+        watcher::Event::Delete(watched) => {
+            workspace::forget(watched, context);
+            cron_job::ask_for(watched, context);
+        }
+        watcher::Event::Apply(watched) => {
+            workspace::notice(watched, context);
+            cron_job::ask_for(watched, context);
+        }
         // A list replaces what was known: what was deleted in the meantime is simply not there.
         watcher::Event::InitDone => {
             let all = context.stores.workspaces.state();
             let uids = all.iter().filter_map(|watched| watched.meta().uid.clone()).collect();
             context.ledger.retain(&uids);
             context.occupancy.retain(&uids);
+            context.strays.extend(context.roster.strays(&uids));
             // Before anything is reconciled: who is where decides where others go.
             all.iter().for_each(|watched| workspace::notice(watched, context));
+            context.cron_jobs.due.extend(context.cron_jobs.register.all());
             let namespaces = context.stores.namespaces.state();
             context
                 .namespaces_due
@@ -329,7 +348,7 @@ async fn run_namespaces(context: Arc<Context>, writer: Writer<WatchedNamespace>,
     .await;
 }
 
-fn log<E, Q>(controller: &'static str, result: &Result<(), controller::Error<E, Q>>)
+pub(crate) fn log<E, Q>(controller: &'static str, result: &Result<(), controller::Error<E, Q>>)
 where
     E: std::error::Error + 'static,
     Q: std::error::Error + 'static,

@@ -7,6 +7,7 @@ use crate::{
     clock::Clock,
     cron_job::CronJobs,
     event::Announcer,
+    follow::stray::Stray,
     ledger::Ledger,
     metrics::Metrics,
     roster::Roster,
@@ -40,6 +41,8 @@ pub struct Context {
     pub rolling: Rolling,
     /// What stands in the way of runners.
     pub outlook: Outlook,
+    /// Workspaces to remove from runners, if they don't exist any more.
+    pub strays: Triggers<Stray>,
     /// Workspaces to look at again.
     pub workspaces_due: Triggers<ObjectRef<WatchedWorkspace>>,
     /// What reconciles of CronJobs share.
@@ -83,6 +86,7 @@ impl Context {
             occupancy: Occupancy::default(),
             rolling: Rolling::default(),
             outlook: Outlook::default(),
+            strays: Triggers::default(),
             workspaces_due: Triggers::default(),
             cron_jobs: CronJobs::default(),
             namespaces_due: Triggers::default(),

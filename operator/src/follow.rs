@@ -9,10 +9,13 @@
 //! What a runner tells goes into the roster and asks for a reconcile; nothing is written from here. A workspace that a runner
 //! has and the cluster doesn't is removed from the runner, after the API server has confirmed that it is gone.
 
+pub mod stray;
+
 use crate::{
     context::Context,
+    cron_job,
     runner::name::{API_PORT, RunnerId},
-    runner_client::{Error, RunnerAddress, RunnerClient, RunnerConnection},
+    runner_client::{Error, RunnerAddress, RunnerClient},
     spawn::{Task, spawn},
     store::WatchedWorkspace,
     workspace::place,
@@ -24,17 +27,16 @@ use futures::{
 };
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
-    Api, Resource, ResourceExt,
-    core::PartialObjectMeta,
+    Resource, ResourceExt,
     runtime::{reflector::ObjectRef, watcher},
 };
-use lodge_crds::Workspace;
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
+use stray::Stray;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use vm_api::{WorkspaceChange, WorkspaceState};
 
@@ -67,6 +69,8 @@ pub async fn run(
 ) {
     let mut followed: HashMap<RunnerId, (Target, Task<()>)> = HashMap::new();
     let mut pods = std::pin::pin!(pods);
+    let mut strays = std::pin::pin!(context.strays.stream());
+    let mut removals = FuturesUnordered::new();
     let mut sweep = interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -80,6 +84,10 @@ pub async fn run(
                 Some(Err(_)) => {}
                 None => return,
             },
+            Some(stray) = strays.next(), if removals.len() < MAX_STRAYS => {
+                removals.push(stray::remove(stray, &context));
+            }
+            Some(()) = removals.next(), if !removals.is_empty() => {}
             _ = sweep.tick() => {
                 context.roster.overdue(context.config.timing.runner_grace).iter().for_each(|runner| miss(runner, &context));
                 context.metrics.set_runners_connected(context.roster.count_connected());
@@ -160,6 +168,7 @@ fn ask_for_workspaces(runner: &RunnerId, context: &Context) -> usize {
             })
     });
     context.workspaces_due.extend(bound.iter().map(|watched| ObjectRef::from_obj(&**watched)));
+    bound.iter().for_each(|watched| cron_job::ask_for(watched, context));
     bound.len()
 }
 
@@ -207,7 +216,8 @@ impl Follower {
             while strays.len() < MAX_STRAYS
                 && let Some(stray) = unknown.pop_front()
             {
-                strays.push(self.remove_stray(stray, Arc::clone(&connection)).boxed());
+                let stray = Stray::told(&self.runner, &stray);
+                strays.push(stray::remove_over(stray, Arc::clone(&connection), &self.context).boxed());
             }
             tokio::select! {
                 change = changes.next() => match change {
@@ -239,8 +249,11 @@ impl Follower {
                 }
                 None
             }
-            // Runs are asked for by whoever began them.
-            WorkspaceChange::Synced | WorkspaceChange::Run { .. } => None,
+            WorkspaceChange::Run { uid: _, run } => {
+                self.context.cron_jobs.due.extend(self.context.cron_jobs.register.told(*run));
+                None
+            }
+            WorkspaceChange::Synced => None,
             WorkspaceChange::Deleted { uid } => {
                 if self.context.roster.drop_workspace(&self.runner, &uid) {
                     let found = self
@@ -252,25 +265,6 @@ impl Follower {
                 }
                 None
             }
-        }
-    }
-
-    /// Removes a workspace that doesn't exist any more. The watch may lag behind, so the API server is asked first.
-    async fn remove_stray(&self, state: WorkspaceState, connection: Arc<dyn RunnerConnection>) {
-        let api: Api<PartialObjectMeta<Workspace>> =
-            Api::namespaced(self.context.client.clone(), &self.runner.namespace);
-        match api.get_opt(&state.name).await {
-            Ok(Some(found)) if found.metadata.uid.as_deref() == Some(state.uid.as_str()) => {}
-            Ok(_) => match connection.delete(&state.uid, state.epoch).await {
-                Ok(()) => {
-                    self.context.roster.drop_workspace(&self.runner, &state.uid);
-                    tracing::warn!(runner = %self.runner, uid = state.uid, name = state.name, "removed a workspace from a runner that doesn't exist any more")
-                }
-                Err(error) => {
-                    tracing::warn!(%error, runner = %self.runner, uid = state.uid, "could not remove a workspace that doesn't exist any more")
-                }
-            },
-            Err(error) => tracing::warn!(%error, "could not ask whether a workspace exists"),
         }
     }
 }

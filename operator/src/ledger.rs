@@ -57,6 +57,14 @@ impl Ledger {
         }
     }
 
+    /// Notes what the watch shows: what was written before need not be kept any longer.
+    pub fn caught_up(&self, watched: &ObjectMeta) {
+        let Some(uid) = &watched.uid else { return };
+        if let Some(entry) = self.lock().get_mut(uid) {
+            entry.written.take_if(|written| version(&written.metadata) <= version(watched));
+        }
+    }
+
     /// Notes an answer of the API server to a write.
     pub fn wrote(&self, workspace: Arc<Workspace>) {
         if let Some(uid) = workspace.uid() {

@@ -8,9 +8,9 @@
 //!
 //! Lock order: the roster's lock is a leaf; nothing else is locked, and nothing awaited, while it is held.
 
-use crate::{runner::name::RunnerId, runner_client::RunnerConnection};
+use crate::{follow::stray::Stray, runner::name::RunnerId, runner_client::RunnerConnection};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -204,6 +204,25 @@ impl Roster {
     /// A runner has nothing to do with a workspace any more. Returns whether it had.
     pub fn drop_workspace(&self, runner: &RunnerId, uid: &str) -> bool {
         self.lock().get_mut(runner).is_some_and(|known| known.workspaces.remove(uid).is_some())
+    }
+
+    /// What the runners of a namespace have of a workspace.
+    pub fn copies(&self, namespace: &str, uid: &str) -> Vec<Stray> {
+        let runners = self.lock();
+        let nearby = runners.iter().filter(|(id, _)| id.namespace == namespace);
+        let copy = |(id, runner): (&RunnerId, &Runner)| {
+            Some(Stray::told(id, runner.workspaces.get(uid)?.state.as_ref()?))
+        };
+        nearby.filter_map(copy).collect()
+    }
+
+    /// What runners have that isn't among these.
+    pub fn strays(&self, uids: &HashSet<String>) -> Vec<Stray> {
+        let runners = self.lock();
+        let all =
+            runners.iter().flat_map(|(id, runner)| runner.workspaces.iter().map(move |known| (id, known)));
+        let strays = all.filter(|(_, (uid, _))| !uids.contains(*uid));
+        strays.filter_map(|(id, (_, known))| Some(Stray::told(id, known.state.as_ref()?))).collect()
     }
 
     /// How many runners are connected.

@@ -35,7 +35,7 @@ use kube::{
         reflector::{ObjectRef, store::WriterDropped},
     },
 };
-use lodge_crds::Workspace;
+use lodge_crds::{Isolation, Workspace};
 use outlook::Obstacle;
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -81,6 +81,17 @@ impl Error {
             Self::Apply(_) => "apply",
             Self::Teardown(_) => "teardown",
         }
+    }
+}
+
+/// Looks at a namespace again, if a change of one of its Workspaces may change what runners it needs. A shared Workspace needs
+/// no other than there are, or asks for it when it is bound; so a burst of them costs no look at all of them for each.
+pub fn look_if_concerned(watched: &WatchedWorkspace, context: &Context) {
+    let Some(namespace) = watched.meta().namespace.as_deref() else { return };
+    let is_shared = |workspace: &Workspace| workspace.spec.isolation == Isolation::Shared;
+    let has_set = context.stores.stateful_sets.get(&ObjectRef::new(name::RUNNER).within(namespace)).is_some();
+    if !(has_set && watched.0.as_ref().is_ok_and(is_shared)) {
+        context.namespaces_due.push(ObjectRef::new(namespace));
     }
 }
 

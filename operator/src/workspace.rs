@@ -28,10 +28,7 @@ pub mod validate;
 pub(crate) use error::NOT_IMPLEMENTED;
 pub use error::{Error, Verdict};
 
-use crate::{
-    context::Context,
-    store::{WatchedNamespace, WatchedWorkspace},
-};
+use crate::{context::Context, store::WatchedWorkspace};
 use bind::Binding;
 use kube::{
     Resource, ResourceExt,
@@ -94,8 +91,7 @@ pub async fn reconcile(watched: Arc<WatchedWorkspace>, context: Arc<Context>) ->
 }
 
 async fn reconcile_live(workspace: Arc<Workspace>, context: &Context) -> Result<Action, Error> {
-    let workspace = finalizer::add(workspace, context).await?;
-    let outcome = advance(&workspace, context).await;
+    let (workspace, outcome) = begin(workspace, context).await?;
     let later = update_status::run(&workspace, &outcome, context).await?;
     let bound = outcome?;
     let expiry = expire::run(&workspace, &bound, context).await?;
@@ -106,6 +102,31 @@ async fn reconcile_live(workspace: Arc<Workspace>, context: &Context) -> Result<
         .flatten()
         .min()
         .map_or_else(Action::await_change, Action::requeue))
+}
+
+/// Adds the finalizer and does every step up to the push.
+///
+/// A Workspace that no runner has yet gets both at the same time, which makes it Ready sooner. Nobody can use it before its
+/// status names the runner, which comes after, so that there is nothing to lose yet. If it goes in this very moment, it is
+/// removed from the runner again; by the next operator, should this one go, too.
+async fn begin(
+    workspace: Arc<Workspace>,
+    context: &Context,
+) -> Result<(Arc<Workspace>, Result<Bound, Error>), Error> {
+    let (uid, namespace) = (workspace.uid().unwrap_or_default(), workspace.namespace().unwrap_or_default());
+    let is_bound = workspace.status.as_ref().is_some_and(|status| status.runner.is_some());
+    if finalizer::has(&workspace) || is_bound || context.roster.holder(&namespace, &uid).is_some() {
+        let workspace = finalizer::add(workspace, context).await?;
+        let outcome = advance(&workspace, context).await;
+        return Ok((workspace, outcome));
+    }
+    let (added, outcome) =
+        futures::future::join(finalizer::add(Arc::clone(&workspace), context), advance(&workspace, context))
+            .await;
+    if added.is_err() {
+        context.strays.extend(context.roster.copies(&namespace, &uid));
+    }
+    Ok((added?, outcome))
 }
 
 async fn advance(workspace: &Workspace, context: &Context) -> Result<Bound, Error> {
@@ -143,21 +164,21 @@ pub fn forget(watched: &WatchedWorkspace, context: &Context) {
     let metadata = watched.meta();
     if let (Some(uid), Some(namespace)) = (&metadata.uid, &metadata.namespace) {
         context.ledger.forget(uid);
-        context.occupancy.leave(namespace, uid);
+        // One that went without a cleanup.
+        context.strays.extend(context.roster.copies(namespace, uid));
+        // Its runner may be needed no more, unless it has others.
+        if context.occupancy.leave(namespace, uid) != Some(false) {
+            context.namespaces_due.push(ObjectRef::new(namespace));
+        }
     }
-    context.namespaces_due.extend(namespace_of(watched));
 }
 
 /// Notes where the watch shows a Workspace to be.
 pub fn notice(watched: &WatchedWorkspace, context: &Context) {
     if let Ok(workspace) = &watched.0 {
+        context.ledger.caught_up(&workspace.metadata);
         place::note(workspace, context);
     }
-}
-
-/// The namespace of a Workspace, as something to look at again.
-pub fn namespace_of(watched: &WatchedWorkspace) -> Option<ObjectRef<WatchedNamespace>> {
-    watched.meta().namespace.as_deref().map(ObjectRef::new)
 }
 
 /// Grows from `first` by doubling, up to `most`.

@@ -102,16 +102,16 @@ impl Occupancy {
         Some(self.lock().get(namespace)?.seats.get(uid)?.ordinal)
     }
 
-    /// Notes that a workspace is gone. Returns whether its runner has none left.
-    pub fn leave(&self, namespace: &str, uid: &str) -> bool {
+    /// Notes that a workspace is gone. Returns whether its runner has none left, if it had a seat.
+    pub fn leave(&self, namespace: &str, uid: &str) -> Option<bool> {
         let mut halls = self.lock();
-        let Some(hall) = halls.get_mut(namespace) else { return false };
-        let Some(ordinal) = hall.stand_up(uid) else { return false };
+        let hall = halls.get_mut(namespace)?;
+        let ordinal = hall.stand_up(uid)?;
         let is_empty = !hall.loads.contains_key(&ordinal);
         if hall.is_forgettable() {
             halls.remove(namespace);
         }
-        is_empty
+        Some(is_empty)
     }
 
     /// Forgets every workspace that isn't among these.
@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(chosen, [Ok(0), Ok(0), Ok(1), Ok(1), Ok(2), Ok(2), Err(Full)]);
         assert_eq!(choose(&occupancy, "c"), Ok(1), "asking again changes nothing");
         assert_eq!(occupancy.needed("team-a"), 3);
-        assert!(!occupancy.leave("team-a", "a"));
+        assert_eq!(occupancy.leave("team-a", "a"), Some(false));
         assert_eq!(choose(&occupancy, "g"), Ok(0));
         assert_eq!(occupancy.needed("team-b"), 0);
     }
@@ -261,7 +261,7 @@ mod tests {
             choose(&occupancy, uid).unwrap();
         }
         assert!(!occupancy.close("team-a", 1), "c is there");
-        assert!(occupancy.leave("team-a", "c"));
+        assert_eq!([occupancy.leave("team-a", "c"), occupancy.leave("team-a", "c")], [Some(true), None]);
         assert!(occupancy.close("team-a", 1));
         assert_eq!(choose(&occupancy, "d"), Err(Full));
         occupancy.open("team-a");

@@ -61,8 +61,8 @@ pub(super) async fn run(workspace: &Workspace, context: &Context) -> Result<Acti
             Err(abandoned) => announce(workspace, &runner, &why, abandoned, context),
         }
     }
-    finalizer::remove(workspace, context).await?;
     context.roster.drop_workspace(&runner, &workspace.uid().unwrap_or_default());
+    finalizer::remove(workspace, context).await?;
     Ok(Action::await_change())
 }
 

@@ -404,3 +404,31 @@ async fn the_volume_of_a_workspace_that_was_never_used_is_no_loss() {
     assert_eq!(fixture.condition("DataLost"), None);
     assert!(fixture.condition("Ready").unwrap().starts_with("True"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_workspace_that_goes_in_the_moment_before_it_gets_its_finalizer_leaves_nothing() {
+    let fixture = Fixture::with_ada(json!({}));
+    fixture.connect_runner();
+    fixture.api.remove(crate::fixture::ADA);
+    let error = fixture.reconcile_with_stale_stores().await.unwrap_err();
+    assert!(matches!(error, Error::Finalizer(_)), "{error}");
+    let strays = fixture.context.strays.try_take();
+    assert_eq!(strays.iter().map(|stray| stray.uid.as_str()).collect::<Vec<_>>(), [ADA_UID]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workspace_that_a_runner_has_gets_its_finalizer_before_anything_is_told() {
+    let mut fixture = Fixture::with_ada(json!({}));
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    let mut object = fixture.api.get(crate::fixture::ADA).unwrap();
+    object["metadata"]["finalizers"] = json!([]);
+    object["spec"] = json!({"env": [{"name": "A", "value": "1"}]});
+    fixture.api.put(crate::fixture::ADA, object);
+    fixture.api.fail(Method::PATCH, "workspaces/ada", StatusCode::INTERNAL_SERVER_ERROR, 1);
+    fixture.reconcile().await.unwrap_err();
+    assert_eq!(fixture.runner.puts(), 1);
+    assert!(fixture.context.strays.try_take().is_empty(), "its files are there");
+    fixture.reconcile().await.unwrap();
+    assert_eq!(fixture.runner.puts(), 2);
+}

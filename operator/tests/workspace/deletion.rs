@@ -1,9 +1,10 @@
 //! Deleting a Workspace: its runner lets go, or it is abandoned loudly; it never hangs.
 
 use crate::fixture::{ADA, ADA_UID, Fixture, STATEFUL_SET};
-use operator::workspace::Error;
+use http::{Method, StatusCode};
+use operator::{runner::name::RunnerId, runner_client::RunnerConnection, workspace::Error};
 use serde_json::json;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 async fn bound() -> Fixture {
     let mut fixture = Fixture::with_ada(json!({}));
@@ -144,4 +145,85 @@ async fn a_workspace_that_cannot_be_read_can_be_deleted() {
     fixture.reconcile().await.unwrap();
     assert!(fixture.api.get(ADA).is_none());
     assert_eq!(fixture.runner.deletes().len(), 1);
+}
+
+const NAMESPACE: &str = "/api/v1/namespaces/team-a";
+
+fn end_namespace(fixture: &mut Fixture) {
+    let deleted = json!({"metadata": {"name": "team-a", "deletionTimestamp": "2027-01-15T08:00:00Z"}});
+    fixture.api.put(NAMESPACE, deleted);
+    fixture.sync();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_ended_while_no_operator_ran_is_let_go_by_the_next_one() {
+    let old = bound().await;
+    let mut fixture = Fixture::new(&[]);
+    fixture.api.put(ADA, old.api.get(ADA).unwrap());
+    end_namespace(&mut fixture);
+    fixture.delete_ada();
+    // It never gets to know the runner, whose pod is gone by now.
+    fixture.reconcile().await.unwrap();
+    assert!(fixture.api.get(ADA).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_is_gone_from_the_watch_holds_up_nobody() {
+    let mut fixture = bound().await;
+    fixture.disconnect_runner();
+    fixture.api.remove(NAMESPACE);
+    fixture.delete_ada();
+    fixture.reconcile().await.unwrap();
+    assert!(fixture.api.get(ADA).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dedicated_workspace_does_not_hold_up_its_namespace_either() {
+    let mut fixture = Fixture::with_ada(json!({"isolation": "Dedicated"}));
+    fixture.reconcile_runners().await.unwrap();
+    let runner = RunnerId { pod: "lodge-runner-ada-0".to_owned(), ..fixture.runner_id() };
+    fixture.context.roster.connected(&runner, Arc::clone(&fixture.runner) as _, []);
+    fixture.reconcile().await.unwrap();
+    assert_eq!(fixture.ada().status.unwrap().runner.unwrap().name, "lodge-runner-ada-0");
+    // The pod is stopping, and answers nothing any more.
+    fixture.runner.hang(true);
+    end_namespace(&mut fixture);
+    fixture.delete_ada();
+    fixture.reconcile().await.unwrap();
+    assert!(fixture.api.get(ADA).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workspace_that_was_never_bound_goes_with_its_namespace() {
+    let mut fixture = Fixture::with_ada(json!({"env": [
+        {"name": "A", "valueFrom": {"secretKeyRef": {"name": "gone", "key": "k"}}},
+    ]}));
+    fixture.reconcile().await.unwrap_err();
+    end_namespace(&mut fixture);
+    fixture.delete_ada();
+    fixture.reconcile().await.unwrap();
+    assert!(fixture.api.get(ADA).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_finalizer_that_cannot_be_removed_at_once_is_tried_again() {
+    let mut fixture = bound().await;
+    end_namespace(&mut fixture);
+    fixture.delete_ada();
+    fixture.api.fail(Method::PATCH, "workspaces/ada", StatusCode::CONFLICT, 1);
+    let error = fixture.reconcile().await.unwrap_err();
+    assert!(error.retry(0).is_some_and(|pause| pause <= Duration::from_secs(1)), "{error}");
+    fixture.reconcile().await.unwrap();
+    assert!(fixture.api.get(ADA).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_with_a_later_epoch_than_the_record_is_made_to_let_go_too() {
+    let mut fixture = bound().await;
+    let config = fixture.runner.config(ADA_UID).unwrap();
+    fixture.runner.put(ADA_UID, &vm_api::WorkspaceConfig { epoch: 7, ..config }).await.unwrap();
+    fixture.delete_ada();
+    fixture.reconcile().await.unwrap();
+    assert_eq!(fixture.runner.deletes(), [(ADA_UID.to_owned(), u64::MAX)]);
+    assert!(fixture.api.get(ADA).is_none());
 }

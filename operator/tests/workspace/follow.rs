@@ -12,6 +12,7 @@ use operator::{
     follow,
     runner_client::{Error, RunnerAddress, RunnerClient, RunnerConnection},
     spawn::{Task, spawn},
+    workspace,
 };
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
@@ -207,4 +208,42 @@ async fn a_workspace_that_only_the_watch_does_not_show_yet_is_kept() {
     following.fixture.api.put(ADA, json!({"metadata": metadata, "spec": {}}));
     following.show(pod).await;
     assert!(following.fixture.runner.deletes().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workspace_that_goes_without_a_cleanup_is_removed_from_its_runner() {
+    let mut following = Following::start(Fixture::with_ada(json!({})));
+    following.pod(Some("pod-1")).await;
+    following.fixture.reconcile().await.unwrap();
+    let watched = following.fixture.context.stores.workspaces.state().remove(0);
+    // Somebody took the finalizer away.
+    following.fixture.api.remove(ADA);
+    following.fixture.sync();
+    workspace::forget(&watched, &following.fixture.context);
+    following.settle().await;
+    assert_eq!(following.fixture.runner.deletes(), [(ADA_UID.to_owned(), 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_that_only_the_watch_shows_removes_nothing() {
+    let mut following = Following::start(Fixture::with_ada(json!({})));
+    following.pod(Some("pod-1")).await;
+    following.fixture.reconcile().await.unwrap();
+    let watched = following.fixture.context.stores.workspaces.state().remove(0);
+    workspace::forget(&watched, &following.fixture.context);
+    following.settle().await;
+    assert!(following.fixture.runner.deletes().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_runner_whose_process_began_anew_is_bound_anew() {
+    let mut following = Following::start(Fixture::with_ada(json!({})));
+    following.pod(Some("pod-1")).await;
+    following.fixture.reconcile().await.unwrap();
+    following.fixture.runner.restart();
+    following.settle().await;
+    following.fixture.pass(Duration::from_secs(1)).await;
+    following.settle().await;
+    following.fixture.reconcile().await.unwrap();
+    assert_eq!(following.fixture.ada().status.unwrap().runner.unwrap().epoch, 2);
 }

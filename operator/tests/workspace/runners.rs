@@ -180,3 +180,19 @@ async fn a_certificate_is_kept_until_it_is_old_and_then_renewed() {
     fixture.reconcile_runners().await.unwrap();
     assert_ne!(fixture.api.get(SECRET).unwrap()["data"]["tls.crt"], first["tls.crt"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_more_shared_workspace_is_no_reason_to_look_at_the_runners() {
+    let mut fixture = Fixture::with_ada(json!({}));
+    let look = |fixture: &Fixture| {
+        for watched in fixture.context.stores.workspaces.state() {
+            operator::runner::look_if_concerned(&watched, &fixture.context);
+        }
+        fixture.context.namespaces_due.try_take().len()
+    };
+    assert_eq!(look(&fixture), 1, "there is no runner yet");
+    fixture.reconcile_runners().await.unwrap();
+    assert_eq!(look(&fixture), 0);
+    fixture.put_ada(json!({"isolation": "Dedicated"}));
+    assert_eq!(look(&fixture), 1);
+}
