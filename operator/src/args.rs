@@ -3,10 +3,13 @@
 //! [`Args`] is what was typed; [`Config`] is what the rest of the program reads: parsed, defaulted, with units. Nothing else
 //! in this crate looks at the command line or the environment. The chart's values mirror `Args` one to one.
 
+mod runner;
+
+pub use runner::{Packing, PullPolicy, RunnerArgs, RunnerConfig, Tolerations};
+
 use clap::{Parser, ValueEnum};
-use k8s_openapi::api::core::v1::Toleration;
-use lodge_crds::{Duration as TextDuration, Quantity};
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use lodge_crds::Duration as TextDuration;
+use std::{net::SocketAddr, time::Duration};
 
 /// The Lodge operator: reconciles Workspaces, Sessions and CronJobs.
 #[derive(Clone, Debug, Parser)]
@@ -25,58 +28,9 @@ pub struct Args {
     #[arg(long, default_value = "15s")]
     pub lease_duration: TextDuration,
 
-    /// Image of the vm-runner.
-    #[arg(long)]
-    pub runner_image: String,
-    /// When the kubelet pulls the vm-runner's image.
-    #[arg(long, value_enum, default_value_t = PullPolicy::IfNotPresent)]
-    pub runner_image_pull_policy: PullPolicy,
-    /// Name of a Secret with which the vm-runner's image is pulled; may be given several times. It has to exist in every
-    /// namespace with Workspaces: the operator never copies a Secret.
-    #[arg(long)]
-    pub runner_image_pull_secret: Vec<String>,
-    /// Processor time requested for a shared runner pod.
-    #[arg(long, default_value = "100m")]
-    pub runner_cpu_request: Quantity,
-    /// Memory requested for a shared runner pod.
-    #[arg(long, default_value = "256Mi")]
-    pub runner_memory_request: Quantity,
-    /// Processor time a shared runner pod may use; unlimited if not given.
-    #[arg(long)]
-    pub runner_cpu_limit: Option<Quantity>,
-    /// Memory a shared runner pod may use; unlimited if not given.
-    #[arg(long)]
-    pub runner_memory_limit: Option<Quantity>,
-    /// Size of a shared runner's volume.
-    #[arg(long, default_value = "10Gi")]
-    pub runner_storage_size: Quantity,
-    /// Storage class of the runners' volumes; the cluster's default if not given.
-    #[arg(long)]
-    pub runner_storage_class: Option<String>,
-    /// Node label a shared runner pod needs, as `key=value`; may be given several times.
-    #[arg(long, value_parser = parse_pair)]
-    pub runner_node_selector: Vec<(String, String)>,
-    /// Tolerations of shared runner pods, as a JSON list in the form of a pod's `spec.tolerations`.
-    #[arg(long, default_value = "[]", value_parser = parse_tolerations)]
-    pub runner_tolerations: Tolerations,
-    /// Runtime class of shared runner pods.
-    #[arg(long)]
-    pub runner_runtime_class: Option<String>,
-    /// Most Workspaces of one shared runner. What is bounded by it: how many of them the loss of one pod stops, how long its
-    /// successor takes to be told all of them, and how much memory they want when all of them are awake.
-    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
-    pub runner_max_workspaces: u32,
-    /// How many times the size of its volume the Workspaces of one shared runner may ask for, all together. `spec.storage.size`
-    /// is a limit and nothing is set aside for it; 1 makes sure that no volume gets full before a limit is hit.
-    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
-    pub runner_storage_overcommit: u32,
-    /// Most shared runners of a namespace. A new one is made when all are full; beyond this number Workspaces wait, with the
-    /// reason RunnersFull.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub runner_max_replicas: u32,
-    /// Most namespaces whose runners are replaced at the same time when the image or the form of the pods changes.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
-    pub runner_max_rolling: u32,
+    /// How runner pods are made.
+    #[command(flatten)]
+    pub runner: RunnerArgs,
     /// How long a namespace keeps its runner after its last Workspace is gone, and a runner that is needed no more. `0s` removes it at once.
     #[arg(long, default_value = "60s")]
     pub runner_linger: TextDuration,
@@ -127,33 +81,6 @@ pub enum LogFormat {
     Text,
 }
 
-/// When the kubelet pulls an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "PascalCase")]
-pub enum PullPolicy {
-    /// At each start of a pod.
-    Always,
-    /// When the node has none.
-    IfNotPresent,
-    /// Never: the image has to be there.
-    Never,
-}
-
-impl PullPolicy {
-    /// As a pod's `imagePullPolicy` says it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Always => "Always",
-            Self::IfNotPresent => "IfNotPresent",
-            Self::Never => "Never",
-        }
-    }
-}
-
-/// Tolerations of a pod, parsed from JSON.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Tolerations(pub Vec<Toleration>);
-
 /// What the arguments mean. Read once, in `main`.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -177,50 +104,6 @@ pub struct Config {
     pub metrics_listen: SocketAddr,
     /// How to log.
     pub log: LogConfig,
-}
-
-/// How shared runner pods are made; a dedicated runner overrides some of it.
-#[derive(Clone, Debug)]
-pub struct RunnerConfig {
-    /// The vm-runner's image.
-    pub image: String,
-    /// When it is pulled.
-    pub pull_policy: PullPolicy,
-    /// Names of the Secrets it is pulled with.
-    pub pull_secrets: Vec<String>,
-    /// Requested processor time.
-    pub cpu_request: Quantity,
-    /// Requested memory.
-    pub memory_request: Quantity,
-    /// Most processor time.
-    pub cpu_limit: Option<Quantity>,
-    /// Most memory.
-    pub memory_limit: Option<Quantity>,
-    /// Size of the volume.
-    pub storage_size: Quantity,
-    /// Class of the volume.
-    pub storage_class: Option<String>,
-    /// Labels a node needs.
-    pub node_selector: BTreeMap<String, String>,
-    /// Taints that don't matter.
-    pub tolerations: Vec<Toleration>,
-    /// Runtime class.
-    pub runtime_class: Option<String>,
-    /// How much runs on them.
-    pub packing: Packing,
-}
-
-/// How Workspaces are packed onto shared runners.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Packing {
-    /// Most Workspaces of a runner.
-    pub max_workspaces: u32,
-    /// How many times the size of its volume they may ask for.
-    pub storage_overcommit: u32,
-    /// Most runners of a namespace.
-    pub max_replicas: u32,
-    /// Most sets of runners that are replaced at the same time.
-    pub max_rolling: u32,
 }
 
 /// What clients are told about the gateway, and what its certificate is valid for.
@@ -264,22 +147,7 @@ impl From<Args> for Config {
             identity,
             leader_elect,
             lease_duration,
-            runner_image,
-            runner_image_pull_policy,
-            runner_image_pull_secret,
-            runner_cpu_request,
-            runner_memory_request,
-            runner_cpu_limit,
-            runner_memory_limit,
-            runner_storage_size,
-            runner_storage_class,
-            runner_node_selector,
-            runner_tolerations,
-            runner_runtime_class,
-            runner_max_workspaces,
-            runner_storage_overcommit,
-            runner_max_replicas,
-            runner_max_rolling,
+            runner,
             runner_linger,
             runner_grace,
             gateway_address,
@@ -297,26 +165,7 @@ impl From<Args> for Config {
             namespace,
             identity,
             lease_duration: leader_elect.then(|| lease_duration.get().max(MIN_LEASE_DURATION)),
-            runner: RunnerConfig {
-                image: runner_image,
-                pull_policy: runner_image_pull_policy,
-                pull_secrets: runner_image_pull_secret.into_iter().filter(|name| !name.is_empty()).collect(),
-                cpu_request: runner_cpu_request,
-                memory_request: runner_memory_request,
-                cpu_limit: runner_cpu_limit,
-                memory_limit: runner_memory_limit,
-                storage_size: runner_storage_size,
-                storage_class: runner_storage_class.filter(|class| !class.is_empty()),
-                node_selector: runner_node_selector.into_iter().collect(),
-                tolerations: runner_tolerations.0,
-                runtime_class: runner_runtime_class.filter(|class| !class.is_empty()),
-                packing: Packing {
-                    max_workspaces: runner_max_workspaces,
-                    storage_overcommit: runner_storage_overcommit,
-                    max_replicas: runner_max_replicas,
-                    max_rolling: runner_max_rolling,
-                },
-            },
+            runner: runner.into(),
             gateway: GatewayConfig {
                 address: gateway_address
                     .map(|address| address.trim_end_matches('/').to_owned())
@@ -342,19 +191,6 @@ impl From<Args> for Config {
 const MIN_LEASE_DURATION: Duration = Duration::from_secs(3);
 /// More often would be a load without a use.
 const MIN_REFERENCE_INTERVAL: Duration = Duration::from_secs(1);
-
-fn parse_pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(format!("{text:?} isn't a label: write key=value")),
-    }
-}
-
-fn parse_tolerations(text: &str) -> Result<Tolerations, String> {
-    serde_json::from_str(text).map(Tolerations).map_err(|error| {
-        format!("not a JSON list of tolerations ({error}): write [{{\"key\": …, \"operator\": \"Exists\"}}] as in a pod's spec")
-    })
-}
 
 #[cfg(test)]
 mod tests {

@@ -174,8 +174,7 @@ fn dereference(namespace: &str, context: &Context) -> Needs {
         live.iter().any(|live| live.metadata.name.as_deref() == Some(set.as_str()))
     };
     workspaces.retain(|watched| {
-        watched.meta().deletion_timestamp.is_none()
-            || watched.0.as_ref().is_ok_and(|workspace| has_set(workspace))
+        watched.meta().deletion_timestamp.is_none() || watched.0.as_ref().is_ok_and(&has_set)
     });
     Needs { workspaces, unreadable: context.stores.unreadable_in(namespace), live }
 }

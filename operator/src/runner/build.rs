@@ -136,7 +136,7 @@ mod tests {
 
     fn prepared_dedicated() -> Prepared {
         let mut args = Args::parse_from(["operator", "--runner-image=lodge/vm-runner:1"]);
-        args.runner_image_pull_secret = vec!["registry".to_owned()];
+        args.runner.runner_image_pull_secret = vec!["registry".to_owned()];
         let config = Config::from(args);
         let leaf = Leaf { certificate: "CERTIFICATE".into(), key: "KEY".into(), bundle: "BUNDLE".into() };
         let workspace = serde_json::json!({
