@@ -99,10 +99,10 @@ impl<'a> Turn<'a> {
             return Ok(());
         }
         let workspace = dereference::workspace(&self.namespace, &validated.workspace, self.context)?;
-        if self.has_to_check_environment() {
-            dereference::exec(validated, self.context).await?;
-        }
         if !self.is_due(validated) {
+            if self.has_to_check_environment() {
+                dereference::exec(validated, self.context).await?;
+            }
             return Ok(());
         }
         let host = match dereference::host(&workspace, self.context) {

@@ -1,0 +1,298 @@
+//! A cluster with the Workspace `ada` and the CronJob `nightly`, a runner, a clock, and as many operators as a test wants.
+
+use crate::{api_server::ApiServer, in_memory_runner::InMemoryRunner};
+use clap::Parser;
+use jiff::Timestamp;
+use kube::runtime::{
+    controller::Action,
+    reflector::{ObjectRef, store::Writer},
+    watcher::Event,
+};
+use lodge_crds::{CronJob, CronJobStatus, RunOutcome, RunStatus};
+use operator::{
+    args::{Args, Config},
+    clock::Clock,
+    context::Context,
+    cron_job::{self, run_name},
+    event::{Announcer, Outbox, Publisher},
+    metrics::Metrics,
+    runner::name::RunnerId,
+    runner_client::RunnerConnection,
+    store::Writers,
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+use vm_api::{RunEnd, WorkspaceConfig};
+
+pub(crate) const NIGHTLY: &str = "/apis/lodge.dev/v1alpha1/namespaces/team-a/cronjobs/nightly";
+pub(crate) const ADA: &str = "/apis/lodge.dev/v1alpha1/namespaces/team-a/workspaces/ada";
+pub(crate) const ADA_UID: &str = "uid-of-ada";
+/// When worlds begin: a Sunday.
+pub(crate) const START: &str = "2026-03-01T00:00:00Z";
+
+/// A cluster.
+pub(crate) struct World {
+    pub(crate) api: ApiServer,
+    pub(crate) runner: Arc<InMemoryRunner>,
+    clock: Arc<AtomicI64>,
+}
+
+/// An operator.
+pub(crate) struct Operator {
+    pub(crate) context: Arc<Context>,
+    api: ApiServer,
+    writers: Writers,
+    publisher: Publisher,
+    outbox: Outbox,
+}
+
+impl World {
+    /// A cluster with a Workspace that is Ready on a runner.
+    pub(crate) async fn new() -> Self {
+        let world = Self { api: ApiServer::default(), runner: InMemoryRunner::new(), clock: Arc::default() };
+        world.set_clock(START);
+        world.api.put("/api/v1/namespaces/team-a", json!({ "metadata": { "name": "team-a" } }));
+        world.put_ada("True", "bound to lodge-runner-0");
+        world.tell_runner().await;
+        world
+    }
+
+    /// The runner is told about the Workspace.
+    pub(crate) async fn tell_runner(&self) {
+        self.runner.put(ADA_UID, &WorkspaceConfig::new("team-a", "ada")).await.unwrap();
+    }
+
+    /// The same, with the CronJob `nightly` of this spec, created now.
+    pub(crate) async fn with_nightly(spec: Value) -> Self {
+        let world = Self::new().await;
+        world.put_nightly(spec);
+        world
+    }
+
+    /// Creates or changes the CronJob, keeping its metadata and status. Defaults are those of the schema.
+    pub(crate) fn put_nightly(&self, spec: Value) {
+        let mut object = self.api.get(NIGHTLY).unwrap_or_else(|| {
+            json!({
+                "apiVersion": "lodge.dev/v1alpha1", "kind": "CronJob",
+                "metadata": {
+                    "name": "nightly", "namespace": "team-a",
+                    "creationTimestamp": Clock::time(&self.clock()),
+                },
+            })
+        });
+        let mut whole =
+            json!({ "workspaceRef": { "name": "ada" }, "action": { "exec": { "command": "make" } } });
+        for (key, value) in spec.as_object().unwrap() {
+            whole[key] = value.clone();
+        }
+        object["spec"] = whole;
+        self.api.put(NIGHTLY, object);
+    }
+
+    /// Sets the annotation that asks for a run.
+    pub(crate) fn request(&self, value: &str) {
+        let mut object = self.api.get(NIGHTLY).unwrap();
+        object["metadata"]["annotations"] = json!({ "lodge.dev/run-now": value });
+        self.api.put(NIGHTLY, object);
+    }
+
+    /// Stores the Workspace with this condition.
+    pub(crate) fn put_ada(&self, ready: &str, message: &str) {
+        let condition = json!({
+            "type": "Ready", "status": ready, "reason": "Bound", "message": message,
+            "lastTransitionTime": START,
+        });
+        self.api.put(
+            ADA,
+            json!({
+                "apiVersion": "lodge.dev/v1alpha1", "kind": "Workspace",
+                "metadata": { "name": "ada", "namespace": "team-a", "uid": ADA_UID }, "spec": {},
+                "status": { "runner": { "name": "lodge-runner-0", "epoch": 1 }, "conditions": [condition] },
+            }),
+        );
+    }
+
+    /// An operator that has just begun to lead, and is connected to the runner.
+    pub(crate) fn operator(&self) -> Operator {
+        let config = Config::from(Args::parse_from(["operator", "--runner-image=lodge/vm-runner:1"]));
+        let (writers, metrics) = (Writers::default(), Arc::new(Metrics::default()));
+        let (announcer, outbox) = Announcer::new();
+        let publisher = Publisher::new(self.api.client(), &config.identity, Arc::clone(&metrics));
+        let context =
+            Context::new(self.api.client(), config, writers.stores(), announcer, metrics, self.clock());
+        let api = self.api.clone();
+        let mut operator = Operator { context: Arc::new(context), api, writers, publisher, outbox };
+        operator.connect(&self.runner);
+        operator.sync();
+        operator
+    }
+
+    fn clock(&self) -> Clock {
+        let shown = Arc::clone(&self.clock);
+        Clock::new(move || {
+            let millis = u64::try_from(shown.load(Ordering::Relaxed)).unwrap();
+            SystemTime::UNIX_EPOCH + Duration::from_millis(millis)
+        })
+    }
+
+    /// Now.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock().time().0
+    }
+
+    /// Sets the clock, forwards or back. Timers don't notice.
+    pub(crate) fn set_clock(&self, time: &str) {
+        let time: Timestamp = time.parse().unwrap();
+        self.clock.store(time.as_millisecond(), Ordering::Relaxed);
+        self.runner.set_time(self.now().to_string());
+    }
+
+    /// Lets time pass, for the clock and for timers.
+    pub(crate) async fn pass(&self, time: Duration) {
+        let millis = i64::try_from(time.as_millis()).unwrap();
+        self.clock.fetch_add(millis, Ordering::Relaxed);
+        self.runner.set_time(self.now().to_string());
+        tokio::time::advance(time).await;
+    }
+
+    /// Lets time pass until then.
+    pub(crate) async fn pass_until(&self, time: &str) {
+        let time: Timestamp = time.parse().unwrap();
+        self.pass(Duration::try_from(time.duration_since(self.now())).unwrap()).await;
+    }
+
+    /// The run that goes on ends with this exit code.
+    pub(crate) fn finish(&self, name: &str, exit_code: u8) {
+        self.runner.finish(name, &self.now().to_string(), RunEnd::Exited, Some(exit_code), "");
+    }
+
+    /// The status of the CronJob.
+    pub(crate) fn status(&self) -> CronJobStatus {
+        let cron_job: CronJob = serde_json::from_value(self.api.get(NIGHTLY).unwrap()).unwrap();
+        cron_job.status.unwrap_or_default()
+    }
+
+    /// Its runs, as `HH:MM:SS outcome`, newest first.
+    pub(crate) fn runs(&self) -> Vec<String> {
+        let text = |run: &RunStatus| {
+            let outcome = run.outcome.map_or("going on".to_owned(), |outcome| format!("{outcome:?}"));
+            format!("{} {outcome}", run.scheduled_for.0.strftime("%H:%M:%S"))
+        };
+        self.status().runs.iter().map(text).collect()
+    }
+
+    /// A condition, as `status reason: message`.
+    pub(crate) fn condition(&self, kind: &str) -> Option<String> {
+        let condition = self.status().conditions.into_iter().find(|condition| condition.type_ == kind)?;
+        Some(format!("{} {}: {}", condition.status, condition.reason, condition.message))
+    }
+
+    /// The instants of the runs that began, as `HH:MM:SS`.
+    pub(crate) fn begun(&self) -> Vec<String> {
+        let id = run_name::id("uid-of-nightly");
+        let instant =
+            |name: &String| run_name::instant_of(name, &id).map(|at| at.strftime("%H:%M:%S").to_string());
+        self.runner.begun().iter().map(|name| instant(name).unwrap_or_else(|| "manual".to_owned())).collect()
+    }
+
+    /// How the last run that ended did so.
+    pub(crate) fn last_outcome(&self) -> Option<RunOutcome> {
+        self.status().runs.iter().find_map(|run| run.outcome)
+    }
+}
+
+impl Operator {
+    /// Is connected to a runner that has told what it knows.
+    pub(crate) fn connect(&mut self, runner: &Arc<InMemoryRunner>) {
+        let connection: Arc<dyn RunnerConnection> = Arc::clone(runner) as _;
+        self.context.roster.connected(&runner_id(), connection, runner.states());
+    }
+
+    /// The connection to the runner breaks.
+    pub(crate) fn disconnect(&self) {
+        self.context.roster.disconnected(&runner_id(), Some("connection refused".to_owned()));
+    }
+
+    /// Reconciles with what the watches show by now.
+    pub(crate) async fn reconcile(&mut self) -> Result<Action, cron_job::Error> {
+        self.sync();
+        self.reconcile_with_stale_stores().await
+    }
+
+    /// The same, but the watches lag behind.
+    pub(crate) async fn reconcile_with_stale_stores(&mut self) -> Result<Action, cron_job::Error> {
+        let watched = self.context.stores.cron_jobs.get(&ObjectRef::new("nightly").within("team-a")).unwrap();
+        let result = cron_job::reconcile(watched, Arc::clone(&self.context)).await;
+        self.publisher.flush(&mut self.outbox).await;
+        result
+    }
+
+    /// What the controller would do about this failure.
+    pub(crate) fn after(&self, error: &cron_job::Error) -> Action {
+        let watched = self.context.stores.cron_jobs.get(&ObjectRef::new("nightly").within("team-a")).unwrap();
+        cron_job::error_policy(watched, error, Arc::clone(&self.context))
+    }
+
+    /// How long the operator wants to wait.
+    pub(crate) fn wait(&self) -> Option<Duration> {
+        self.context.cron_jobs.register.wait(&run_name::id("uid-of-nightly"))
+    }
+
+    /// Learns from the runner's stream that a run ended. Returns whether that asks for a reconcile.
+    pub(crate) async fn learn(&self, world: &World, name: &str) -> bool {
+        let run = world.runner.get_run(ADA_UID, name).await.unwrap();
+        self.context.cron_jobs.register.told(run).is_some()
+    }
+
+    /// Lives through time as the controller would, until then. Each run takes so long.
+    pub(crate) async fn live(&mut self, world: &World, until: &str, takes: Duration) {
+        let until: Timestamp = until.parse().unwrap();
+        self.sync();
+        while world.now() < until {
+            self.reconcile_with_stale_stores().await.unwrap();
+            for name in world.status().active {
+                world.pass(takes).await;
+                world.finish(&name, 0);
+                assert!(self.learn(world, &name).await);
+                self.reconcile_with_stale_stores().await.unwrap();
+            }
+            let left = Duration::try_from(until.duration_since(world.now())).unwrap_or_default();
+            world.pass(self.wait().unwrap_or(left).min(left)).await;
+        }
+    }
+
+    /// Brings the stores up to date, as the watches would.
+    pub(crate) fn sync(&mut self) {
+        fill(&mut self.writers.workspaces, self.api.list("/apis/lodge.dev/v1alpha1", "workspaces"));
+        fill(&mut self.writers.cron_jobs, self.api.list("/apis/lodge.dev/v1alpha1", "cronjobs"));
+    }
+
+    /// A line of the metrics.
+    pub(crate) fn metric(&self, name: &str) -> Option<String> {
+        let text = self.context.metrics.expose();
+        let line = text.lines().find(|line| line.starts_with(&format!("lodge_operator_{name} ")))?;
+        Some(line.rsplit(' ').next().unwrap().to_owned())
+    }
+}
+
+pub(crate) fn runner_id() -> RunnerId {
+    RunnerId { namespace: "team-a".to_owned(), pod: "lodge-runner-0".to_owned() }
+}
+
+fn fill<K>(writer: &mut Writer<K>, objects: Vec<Value>)
+where
+    K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + 'static,
+{
+    writer.apply_watcher_event(&Event::Init);
+    for object in objects {
+        writer.apply_watcher_event(&Event::InitApply(serde_json::from_value(object).unwrap()));
+    }
+    writer.apply_watcher_event(&Event::InitDone);
+}
