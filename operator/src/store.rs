@@ -1,6 +1,6 @@
 //! What the operator watches, in memory: reflectors, and who is told about a change.
 //!
-//! Workspaces and Namespaces are what reconciles run over; the rest is what the operator makes, and is watched by its label
+//! Workspaces, CronJobs and Namespaces are what reconciles run over; the rest is what the operator makes, and is watched by its label
 //! only, so that drift is repaired. Secrets of users are never watched: those that a Workspace names are read when needed.
 
 use crate::{
@@ -27,11 +27,13 @@ use kube::{
         watcher::{self, watcher},
     },
 };
-use lodge_crds::{Workspace, label};
+use lodge_crds::{CronJob, Workspace, label};
 use std::{fmt::Debug, sync::Arc};
 
 /// A Workspace, even if this version of the operator can't read it.
 pub type WatchedWorkspace = DeserializeGuard<Workspace>;
+/// A CronJob, even if this version of the operator can't read it.
+pub type WatchedCronJob = DeserializeGuard<CronJob>;
 /// A Namespace without its spec and status.
 pub type WatchedNamespace = PartialObjectMeta<Namespace>;
 
@@ -40,6 +42,8 @@ pub type WatchedNamespace = PartialObjectMeta<Namespace>;
 pub struct Stores {
     /// Every Workspace.
     pub workspaces: Store<WatchedWorkspace>,
+    /// Every CronJob.
+    pub cron_jobs: Store<WatchedCronJob>,
     /// Every Namespace.
     pub namespaces: Store<WatchedNamespace>,
     /// The pods of runners.
@@ -65,6 +69,8 @@ impl Debug for Stores {
 pub struct Writers {
     /// Of the Workspaces.
     pub workspaces: Writer<WatchedWorkspace>,
+    /// Of the CronJobs.
+    pub cron_jobs: Writer<WatchedCronJob>,
     /// Of the Namespaces.
     pub namespaces: Writer<WatchedNamespace>,
     /// Of the pods.
@@ -82,9 +88,19 @@ pub struct Writers {
 impl Writers {
     /// The reading ends.
     pub fn stores(&self) -> Stores {
-        let Self { workspaces, namespaces, pods, stateful_sets, services, network_policies, secrets } = self;
+        let Self {
+            workspaces,
+            cron_jobs,
+            namespaces,
+            pods,
+            stateful_sets,
+            services,
+            network_policies,
+            secrets,
+        } = self;
         Stores {
             workspaces: workspaces.as_reader(),
+            cron_jobs: cron_jobs.as_reader(),
             namespaces: namespaces.as_reader(),
             pods: pods.as_reader(),
             stateful_sets: stateful_sets.as_reader(),
@@ -151,8 +167,8 @@ impl Stores {
         Leaf::read(&data.into_iter().map(|(key, value)| (key, text(value.0))).collect())
     }
 
-    /// Waits until everything but the Workspaces and the Namespaces was read once. Those two are read by who reconciles
-    /// them.
+    /// Waits until everything but the Workspaces, the CronJobs and the Namespaces was read once. Those are read by who
+    /// reconciles them.
     ///
     /// # Errors
     /// If a watch ended.
