@@ -1,7 +1,25 @@
-//! The command line. Help teaches by example: who has read it once can use the plugin.
+//! The command line. Help teaches by example: who has read it once can use the plugin. The arguments of a command stand in
+//! its own file.
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use vm_api::{EnvVar, WireDuration};
+
+use crate::cat::CatArgs;
+use crate::complete::CompleteArgs;
+use crate::completion::CompletionArgs;
+use crate::cp::CpArgs;
+use crate::cron::CronArgs;
+use crate::edit::EditArgs;
+use crate::events::EventsArgs;
+use crate::exec::ExecArgs;
+use crate::kill::KillArgs;
+use crate::ls::LsArgs;
+use crate::ps::PsArgs;
+use crate::shell::ShellArgs;
+use crate::sleep::SleepArgs;
+use crate::status::StatusArgs;
+use crate::top::TopArgs;
+use crate::wake::WakeArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -11,35 +29,17 @@ Examples:
   # Run a shell command line: pipes, redirections, variables
   kubectl lodge exec ada -c 'grep -r TODO src | wc -l'
 
-  # See why a workspace is not ready
-  kubectl lodge status ada";
+  # Work in it
+  kubectl lodge shell ada
 
-const EXEC_EXAMPLES: &str = "\
-Examples:
-  # A program with its arguments, passed on as they are
-  kubectl lodge exec ada -- ls -la /home/agent
+  # Copy a folder into it, and back
+  kubectl lodge cp ./project ada:/work
+  kubectl lodge cp ada:/work/project .
 
-  # A shell command line
-  kubectl lodge exec ada -c 'make test 2>&1 | tail -20'
+  # See why a workspace is awake, or not ready
+  kubectl lodge status ada
 
-  # In another namespace, in a directory, with a variable and a time limit
-  kubectl lodge exec ada -n team-a -w /work -e CI=1 --timeout 5m -- make
-
-  # Standard input from here, standard output to here
-  kubectl lodge exec ada -i -- tar xzf - < project.tgz
-  kubectl lodge exec ada -- tar czf - project > project.tgz
-
-Exit codes:
-  that of the command, or 128 and the number of the signal that ended it;
-  124 if --timeout ended it, 127 if there is no such command, 126 if it cannot be run,
-  125 if Lodge could not run it or not deliver all of its output";
-
-const STATUS_EXAMPLES: &str = "\
-Examples:
-  kubectl lodge status ada -n team-a
-
-Exit codes:
-  0 if the workspace is ready (asleep or not), 1 if it is not, 125 if that could not be found out";
+kubectl lodge COMMAND --help has examples of each command.";
 
 /// Work with Lodge's workspaces: computers for agents, on Kubernetes
 #[derive(Debug, Parser)]
@@ -56,56 +56,68 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Run a command in a workspace; it wakes up if it sleeps
     Exec(ExecArgs),
-    /// Explain the state of a workspace
+    /// Work in a terminal of a workspace; leave it and come back
+    Shell(ShellArgs),
+    /// Copy files and folders from and to workspaces
+    Cp(CpArgs),
+    /// List files of a workspace
+    Ls(LsArgs),
+    /// Print files of a workspace
+    Cat(CatArgs),
+    /// Edit a file of a workspace
+    Edit(EditArgs),
+    /// List the processes of a workspace, as a tree
+    Ps(PsArgs),
+    /// Send a signal to processes of a workspace
+    Kill(KillArgs),
+    /// Show what uses processor and memory
+    Top(TopArgs),
+    /// Show what happens in a workspace
+    Events(EventsArgs),
+    /// Wake a workspace
+    Wake(WakeArgs),
+    /// Put a workspace to sleep
+    Sleep(SleepArgs),
+    /// Explain the state of a workspace: why it is awake, why it is not ready
     Status(StatusArgs),
+    /// See CronJobs, and run them now
+    Cron(CronArgs),
+    /// Print a script that completes command lines
+    Completion(CompletionArgs),
     /// Print the version of this plugin
     Version,
+    /// Print what could stand at the end of a command line
+    #[command(name = "__complete", hide = true)]
+    Complete(CompleteArgs),
 }
 
-#[derive(Debug, clap::Args)]
-#[command(after_help = EXEC_EXAMPLES)]
-#[command(override_usage = "kubectl lodge exec NAME [OPTIONS] -- COMMAND [ARG]...\n       \
-                            kubectl lodge exec NAME [OPTIONS] -c SCRIPT")]
-pub(crate) struct ExecArgs {
-    /// Name of the workspace
-    #[arg(value_name = "NAME")]
-    pub(crate) name: String,
-    /// Program and arguments, run without a shell
-    #[arg(last = true, value_name = "COMMAND", required_unless_present = "shell")]
-    pub(crate) command: Vec<String>,
-    /// Shell command line, run by /bin/sh -c
-    #[arg(short = 'c', long, value_name = "SCRIPT", conflicts_with = "command")]
-    pub(crate) shell: Option<String>,
-    /// Give the command the standard input of this command
-    #[arg(short = 'i', long)]
-    pub(crate) stdin: bool,
-    /// Set a variable for the command (repeatable)
-    #[arg(short = 'e', long = "env", value_name = "NAME=VALUE", value_parser = parse_env)]
-    pub(crate) env: Vec<EnvVar>,
-    /// Directory to run in; default is the home of the workspace's user
-    #[arg(short = 'w', long = "workdir", value_name = "DIR")]
-    pub(crate) workdir: Option<String>,
-    /// Account in the workspace to run as; default is the workspace's user
-    #[arg(long, value_name = "ACCOUNT")]
-    pub(crate) run_as: Option<String>,
-    /// End the command after this, such as 30s or 5m; default and most is spec.limits.commandTimeout
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) timeout: Option<WireDuration>,
-    /// How long to try again while the workspace is not there yet, for instance because it was just created
-    #[arg(long, value_name = "DURATION", default_value = "1m")]
-    pub(crate) wait: WireDuration,
+/// How a list is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Json,
+    Yaml,
+    /// A table with more columns
+    Wide,
+    /// Names only, a line each
+    Name,
 }
 
-#[derive(Debug, clap::Args)]
-#[command(after_help = STATUS_EXAMPLES)]
-pub(crate) struct StatusArgs {
-    /// Name of the workspace
-    #[arg(value_name = "NAME")]
-    pub(crate) name: String,
+/// How a document is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DocumentFormat {
+    Json,
+    Yaml,
+}
+
+/// How events are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EventFormat {
+    /// A document a line
+    Json,
 }
 
 /// Which cluster, as whom, and where the gateway is.
-#[derive(Clone, Debug, Default, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Cluster")]
 pub(crate) struct ClusterArgs {
     /// Namespace of the workspace; default is that of the context
@@ -138,9 +150,13 @@ pub(crate) struct ClusterArgs {
     /// PEM file with the CA of the gateway; default is what the cluster says
     #[arg(long, global = true, value_name = "FILE", env = "LODGE_GATEWAY_CA")]
     pub(crate) gateway_ca: Option<std::path::PathBuf>,
+    /// How long to try again while the workspace is not there yet, for instance because it was just created, or is too busy
+    #[arg(long, global = true, value_name = "DURATION", default_value = "1m")]
+    pub(crate) wait: WireDuration,
 }
 
-fn parse_env(text: &str) -> Result<EnvVar, String> {
+/// Reads `NAME=VALUE`.
+pub(crate) fn parse_env(text: &str) -> Result<EnvVar, String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => {
             Ok(EnvVar { name: name.to_owned(), value: value.to_owned() })
@@ -159,7 +175,7 @@ mod tests {
         let line = ["kubectl-lodge", "exec"].iter().chain(arguments);
         match Args::try_parse_from(line).map_err(|error| error.to_string())?.command {
             Command::Exec(exec) => Ok(exec),
-            Command::Status(_) | Command::Version => panic!("{arguments:?}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -200,9 +216,17 @@ mod tests {
     }
 
     #[test]
-    fn help_teaches_by_example() {
-        let help = exec(&["--help"]).unwrap_err();
-        assert!(help.contains("kubectl lodge exec ada -- ls -la"), "{help}");
-        assert!(help.contains("Exit codes:"), "{help}");
+    fn the_help_of_every_command_teaches_by_example() {
+        let mut root = Args::command();
+        root.build();
+        let mut next: Vec<clap::Command> = root.get_subcommands().cloned().collect();
+        while let Some(mut command) = next.pop() {
+            next.extend(command.get_subcommands().cloned());
+            if command.is_hide_set() || command.get_name() == "version" {
+                continue;
+            }
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Examples:\n"), "{}: {help}", command.get_name());
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! What can go wrong before a command has run, in words that name the thing and the way out; and the exit codes.
 
+use std::path::PathBuf;
+
 use vm_api::{Problem, ProblemCode};
 
 /// The command ran into its time limit; the code that timeout(1) has for it.
@@ -10,6 +12,8 @@ pub(crate) const OWN_FAILURE: u8 = 125;
 pub(crate) const NOT_EXECUTABLE: u8 = 126;
 /// There is no such command; a shell's code.
 pub(crate) const NOT_FOUND: u8 = 127;
+/// Ended by SIGPIPE; a shell's code.
+pub(crate) const UNREAD: u8 = 128 + 13;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -90,18 +94,66 @@ pub(crate) enum Error {
         /// What it answered.
         status: u16,
     },
-    /// Standard input is too long.
-    #[error("standard input is longer than {0} MiB: put it into a file of the workspace first")]
-    InputTooLong(usize),
+    /// An answer that this version cannot read.
+    #[error("the gateway's answer cannot be understood: {0}")]
+    Answer(String),
     /// Standard input cannot be read.
     #[error("standard input cannot be read: {0}")]
     Input(std::io::Error),
     /// Standard output cannot be written.
     #[error("output cannot be written: {0}")]
     Output(std::io::Error),
-    /// The command wrote too much.
-    #[error("the command wrote more than {0} MiB to {1}, and the rest was dropped: let it write to a file")]
-    OutputTooLong(u64, &'static str),
+    /// Nobody reads standard output any more.
+    #[error("nobody reads the output any more")]
+    Unread,
+    /// The command wrote faster than it was read.
+    #[error("{0} bytes of the command's output are lost: it wrote them while nobody could read them")]
+    OutputLost(u64),
+    /// The stream of a command broke, and could not be taken up again.
+    #[error("the connection to the command broke, and what became of it is not known: {0}")]
+    CommandLost(String),
+    /// What was typed may have arrived, or not.
+    #[error(
+        "the connection broke while standard input was sent, and how much of it arrived is not known: {0}"
+    )]
+    InputLost(String),
+    /// The connection to a shell broke.
+    #[error("the connection to shell {id} broke and did not come back within {patience}: {why}; {hint}")]
+    ShellLost {
+        /// Which.
+        id: String,
+        /// How long it was tried.
+        patience: String,
+        /// The last failure.
+        why: String,
+        /// How to go on.
+        hint: String,
+    },
+    /// The terminal here cannot be used.
+    #[error("this terminal cannot be used: {0}")]
+    Tty(std::io::Error),
+    /// A file here.
+    #[error("{}: {what}: {error}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        error: std::io::Error,
+    },
+    /// The command line asks for something that there is not.
+    #[error("{0}")]
+    Usage(String),
+    /// A transfer that did not come to its end.
+    #[error("{0}")]
+    Transfer(String),
+    /// An archive that would write where it must not.
+    #[error("the archive of the workspace is refused: {0}; what came before is in place")]
+    Archive(String),
+    /// A signal ended the plugin.
+    #[error("interrupted")]
+    Interrupted(u8),
 }
 
 impl Error {
@@ -110,8 +162,26 @@ impl Error {
         match self {
             Self::Problem(problem) if problem.is(ProblemCode::CommandNotFound) => NOT_FOUND,
             Self::Problem(problem) if problem.is(ProblemCode::CommandNotExecutable) => NOT_EXECUTABLE,
+            Self::Unread => UNREAD,
+            Self::Interrupted(signal) => 128_u8.saturating_add(*signal),
             _ => OWN_FAILURE,
         }
+    }
+
+    /// Whether the user is told: who closed the output, or sent a signal, knows.
+    pub(crate) fn is_news(&self) -> bool {
+        !matches!(self, Self::Unread | Self::Interrupted(_))
+    }
+
+    /// Whether this is a problem of the kind `code`.
+    pub(crate) fn is(&self, code: ProblemCode) -> bool {
+        matches!(self, Self::Problem(problem) if problem.is(code))
+    }
+
+    /// Something that failed with a file here.
+    pub(crate) fn file(path: impl Into<PathBuf>, what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |error| Self::File { path, what, error }
     }
 }
 
@@ -126,5 +196,7 @@ mod tests {
         assert_eq!(problem(ProblemCode::CommandNotExecutable).exit_code(), 126);
         assert_eq!(problem(ProblemCode::Forbidden).exit_code(), 125);
         assert_eq!(Error::BasicAuth.exit_code(), 125);
+        assert_eq!(Error::Interrupted(2).exit_code(), 130);
+        assert!(!Error::Unread.is_news() && Error::Unread.exit_code() == 141);
     }
 }

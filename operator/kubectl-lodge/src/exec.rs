@@ -1,45 +1,168 @@
-//! `kubectl lodge exec`: runs a command in a workspace and takes over its output and its exit code.
+//! `kubectl lodge exec`: runs a command in a workspace and takes over its output, its exit code, and the signals that
+//! come here.
+//!
+//! ```text
+//!  no -i          POST exec, output as events                   the runner kills it 5 s after its last reader
+//!  -i             POST processes, output as events, input in pieces to processes/PID/stdin
+//!  -i, short      as without -i: input that is there at once goes along
+//!  -t             POST shells, a WebSocket to its terminal
+//! ```
 
-use std::io::Read as _;
-use std::time::{Duration, Instant};
+pub(crate) mod input;
+pub(crate) mod stream;
+mod terminal;
 
-use vm_api::exec::MAX_OUTPUT_LIMIT_BYTES;
-use vm_api::{Base64, ExecRequest, ExecResponse, Problem, WireDuration, route};
+use std::time::Duration;
 
-use crate::Terminal;
-use crate::args::{ClusterArgs, ExecArgs};
-use crate::cluster::Cluster;
+use vm_api::process::MAX_OUTPUT_BUFFER_BYTES;
+use vm_api::{
+    Base64, EnvVar, ExecRequest, OutputMessage, ProcessExit, ProcessInfo, ProcessRequest, StdinMode,
+    WireDuration,
+};
+
+use self::input::Begun;
+use self::stream::OutputStream;
+use crate::args::{ClusterArgs, parse_env};
 use crate::error::{self, Error};
-use crate::gateway::{Answer, Gateway};
+use crate::gateway::Ask;
+use crate::remote::Remote;
+use crate::signals::{Signals, Wish};
+use crate::terminal::{Input, Terminal, write};
 
-/// Largest standard input: what fits into the gateway's limit for an exec, in base64.
-const INPUT_MIB: usize = 11;
-const MIB: u64 = 1024 * 1024;
-/// First pause before a request is sent again; doubles up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Input up to this goes along with the request, if it is there at once.
+const SHORT_INPUT_BYTES: usize = 1 << 20;
+/// How long "at once" is.
+const AT_ONCE: Duration = Duration::from_millis(100);
+/// How long a signal may take to the other end.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+/// So many signals end the plugin, whatever the command does about them.
+const MAX_WISHES: u32 = 3;
+
+const EXAMPLES: &str = "\
+Examples:
+  # A program with its arguments, passed on as they are
+  kubectl lodge exec ada -- ls -la /home/agent
+
+  # A shell command line
+  kubectl lodge exec ada -c 'make test 2>&1 | tail -20'
+
+  # In another namespace, in a directory, with a variable and a time limit
+  kubectl lodge exec ada -n team-a -w /work -e CI=1 --timeout 5m -- make
+
+  # Standard input from here, standard output to here
+  kubectl lodge exec ada -i -- tar xzf - < project.tgz
+  kubectl lodge exec ada -- tar czf - project > project.tgz
+
+  # In a terminal; ctrl-p ctrl-q leaves it running
+  kubectl lodge exec ada -it -- vi notes.txt
+
+Signals: SIGINT (ctrl-c), SIGTERM, SIGHUP and SIGQUIT are sent on to the command and what it has started; the third one
+ends this program at once, and the command with it.
+
+Broken connections: output is taken up again where it broke, for up to 30 s. The command is never run twice.
+
+Exit codes:
+  that of the command, or 128 and the number of the signal that ended it;
+  124 if --timeout ended it, 127 if there is no such command, 126 if it cannot be run,
+  125 if Lodge could not run it or not deliver all of its output";
+
+/// Run a command in a workspace; it wakes up if it sleeps
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+#[command(override_usage = "kubectl lodge exec NAME [OPTIONS] -- COMMAND [ARG]...\n       \
+                            kubectl lodge exec NAME [OPTIONS] -c SCRIPT")]
+pub(crate) struct ExecArgs {
+    /// Name of the workspace
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// Program and arguments, run without a shell
+    #[arg(last = true, value_name = "COMMAND", required_unless_present = "shell")]
+    pub(crate) command: Vec<String>,
+    /// Shell command line, run by /bin/sh -c
+    #[arg(short = 'c', long, value_name = "SCRIPT", conflicts_with = "command")]
+    pub(crate) shell: Option<String>,
+    /// Give the command the standard input of this command
+    #[arg(short = 'i', long)]
+    pub(crate) stdin: bool,
+    /// Run the command in a terminal, which has the size of this one
+    #[arg(short = 't', long, conflicts_with = "timeout")]
+    pub(crate) tty: bool,
+    /// Keys that leave the command running in its terminal (with -t); none turns them off
+    #[arg(long, value_name = "KEYS", default_value = crate::detach::DEFAULT, env = "LODGE_DETACH_KEYS")]
+    pub(crate) detach_keys: crate::detach::DetachKeys,
+    /// Set a variable for the command (repeatable)
+    #[arg(short = 'e', long = "env", value_name = "NAME=VALUE", value_parser = parse_env)]
+    pub(crate) env: Vec<EnvVar>,
+    /// Directory to run in; default is the home of the workspace's user
+    #[arg(short = 'w', long = "workdir", value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+    /// Account in the workspace to run as; default is the workspace's user
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(crate) run_as: Option<String>,
+    /// End the command after this, such as 30s or 5m; default and most is spec.limits.commandTimeout
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) timeout: Option<WireDuration>,
+}
 
 /// Runs the command.
 pub(crate) async fn run(
     args: ExecArgs,
     cluster_args: ClusterArgs,
-    terminal: &mut Terminal<'_>,
+    terminal: &mut Terminal,
 ) -> Result<u8, Error> {
-    let input = if args.stdin { Some(read_input(terminal)?) } else { None };
-    let cluster = Cluster::load(&cluster_args).await?;
-    let path = route::Workspace::at_gateway(&cluster.namespace, &args.name).exec();
-    let gateway = Gateway::find(cluster, &cluster_args).await?;
-    let (request, name, wait) = request(args, input);
-    // Text, numbers and lists: cannot fail.
-    let body = serde_json::to_vec(&request).unwrap_or_default();
-    let answer = ask(&gateway, &path, body, &name, wait, terminal).await?;
-    deliver(&answer, &request, terminal)
+    let remote = Remote::open(&args.name, &cluster_args).await?;
+    if args.tty {
+        return terminal::run(args, &remote, terminal).await;
+    }
+    let mut signals = Signals::listen()?;
+    if !args.stdin {
+        let ask = Ask::post(remote.route.exec()).json(&exec_request(args, None)).events();
+        return begin(&remote, ask, &mut signals, terminal).await;
+    }
+    let patience = if terminal.tty.is_some() { Duration::ZERO } else { AT_ONCE };
+    let mut input = terminal.input();
+    let begun = Begun::read(&mut input, patience, SHORT_INPUT_BYTES).await?;
+    if begun.is_all {
+        let ask =
+            Ask::post(remote.route.exec()).json(&exec_request(args, Some(begun.bytes.to_vec()))).events();
+        return begin(&remote, ask, &mut signals, terminal).await;
+    }
+    let ask = Ask::post(remote.route.processes()).json(&process_request(args));
+    let ProcessInfo { pid, .. } = remote.document(ask, terminal).await?;
+    let outcome = Running {
+        remote: &remote,
+        output: OutputStream::of_process(&remote, pid),
+        signals: &mut signals,
+        terminal,
+        wishes: 0,
+    }
+    .follow(Some((pid, begun, input)))
+    .await;
+    if outcome.is_err() {
+        // Nobody follows it any more. It may have ended, or not be reachable.
+        let _ = tokio::time::timeout(KILL_TIMEOUT, remote.kill(pid, "SIGKILL", true)).await;
+    }
+    outcome
 }
 
-/// The request that the arguments mean.
-fn request(args: ExecArgs, input: Option<Vec<u8>>) -> (ExecRequest, String, WireDuration) {
-    let ExecArgs { name, command, shell, stdin: _, env, workdir, run_as, timeout, wait } = args;
-    let request = ExecRequest {
+async fn begin(
+    remote: &Remote,
+    ask: Ask,
+    signals: &mut Signals,
+    terminal: &mut Terminal,
+) -> Result<u8, Error> {
+    let reply = tokio::select! {
+        reply = remote.ask(ask, terminal) => reply?,
+        wish = signals.next() => return Err(Error::Interrupted(wish.number())),
+    };
+    let output = OutputStream::new(remote, reply);
+    Running { remote, output, signals, terminal, wishes: 0 }.follow(None).await
+}
+
+fn exec_request(args: ExecArgs, input: Option<Vec<u8>>) -> ExecRequest {
+    let ExecArgs { name: _, command, shell, stdin: _, tty: _, detach_keys: _, env, workdir, run_as, timeout } =
+        args;
+    ExecRequest {
         argv: shell.is_none().then_some(command),
         command: shell,
         env,
@@ -48,136 +171,119 @@ fn request(args: ExecArgs, input: Option<Vec<u8>>) -> (ExecRequest, String, Wire
         stdin: None,
         stdin_base64: input.map(Base64),
         timeout,
-        output_limit: Some(MAX_OUTPUT_LIMIT_BYTES),
-    };
-    (request, name, wait)
+        output_limit: None,
+    }
 }
 
-fn read_input(terminal: &mut Terminal<'_>) -> Result<Vec<u8>, Error> {
-    let most = INPUT_MIB as u64 * MIB;
-    let mut input = Vec::new();
-    terminal.stdin.take(most + 1).read_to_end(&mut input).map_err(Error::Input)?;
-    if input.len() as u64 > most { Err(Error::InputTooLong(INPUT_MIB)) } else { Ok(input) }
+fn process_request(args: ExecArgs) -> ProcessRequest {
+    let ExecRequest { command, argv, env, cwd, user, timeout, .. } = exec_request(args, None);
+    let output_buffer = Some(MAX_OUTPUT_BUFFER_BYTES);
+    ProcessRequest { command, argv, env, cwd, user, stdin: StdinMode::Pipe, timeout, output_buffer }
 }
 
-/// Asks until the workspace is there.
-async fn ask(
-    gateway: &Gateway,
-    path: &str,
-    body: Vec<u8>,
-    name: &str,
-    wait: WireDuration,
-    terminal: &mut Terminal<'_>,
-) -> Result<ExecResponse, Error> {
-    let began = Instant::now();
-    let mut has_told = false;
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let problem: Problem = match gateway.post(path, body.clone()).await? {
-            Answer::Done(document) => {
-                return serde_json::from_slice(&document).map_err(|error| {
-                    Error::Api(format!("the gateway's answer cannot be understood: {error}"))
-                });
+/// A command that runs at the other end.
+struct Running<'a> {
+    remote: &'a Remote,
+    output: OutputStream<'a>,
+    signals: &'a mut Signals,
+    terminal: &'a mut Terminal,
+    wishes: u32,
+}
+
+impl Running<'_> {
+    /// Follows it to its end.
+    async fn follow(mut self, input: Option<(i32, Begun, Input)>) -> Result<u8, Error> {
+        let remote = self.remote;
+        let mut is_fed = input.is_none();
+        let feeding = async {
+            match input {
+                Some((pid, begun, input)) => input::feed(remote, pid, begun, input).await,
+                None => Ok(()),
             }
-            Answer::NotYet(problem) => problem,
         };
-        if began.elapsed() + pause > wait.0 {
-            return Err(Error::Problem(Box::new(problem)));
+        let mut feeding = std::pin::pin!(feeding);
+        loop {
+            tokio::select! {
+                message = self.output.next() => {
+                    if let Some(code) = self.take(message?).await? {
+                        return Ok(code);
+                    }
+                }
+                wish = self.signals.next() => self.forward(wish).await?,
+                outcome = feeding.as_mut(), if !is_fed => {
+                    outcome?;
+                    is_fed = true;
+                }
+            }
         }
-        if !std::mem::replace(&mut has_told, true) {
-            // Who closed standard error has no use for the text.
-            let _ =
-                writeln!(terminal.stderr, "waiting up to {wait} for workspace {name}: {}", problem.detail);
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
-}
 
-/// Writes the output and gives the exit code.
-fn deliver(answer: &ExecResponse, request: &ExecRequest, terminal: &mut Terminal<'_>) -> Result<u8, Error> {
-    write(terminal.stdout, answer.stdout_bytes())?;
-    write(terminal.stderr, answer.stderr_bytes())?;
-    let most = MAX_OUTPUT_LIMIT_BYTES / MIB;
-    if answer.stdout_truncated {
-        return Err(Error::OutputTooLong(most, "standard output"));
-    }
-    if answer.stderr_truncated {
-        return Err(Error::OutputTooLong(most, "standard error"));
-    }
-    if answer.timed_out {
-        let limit = request.timeout.map_or_else(
-            || "the workspace's time limit (spec.limits.commandTimeout)".to_owned(),
-            |timeout| {
-                format!("--timeout {timeout} or the workspace's own limit (spec.limits.commandTimeout)")
+    /// Takes a message; the last one has the exit code.
+    async fn take(&mut self, message: OutputMessage) -> Result<Option<u8>, Error> {
+        let written = match message {
+            OutputMessage::Started { .. } => Ok(()),
+            OutputMessage::Stdout(data) => write(&mut *self.terminal.stdout, data.as_bytes()),
+            OutputMessage::Stderr(data) => match write(&mut *self.terminal.stderr, data.as_bytes()) {
+                // As for a program here: what it says there is lost, and it goes on.
+                Err(Error::Unread) => Ok(()),
+                written => written,
             },
-        );
-        let _ = writeln!(terminal.stderr, "error: the command was ended by {limit}");
-        return Ok(error::TIMED_OUT);
+            OutputMessage::Lost { bytes } => Err(Error::OutputLost(bytes)),
+            OutputMessage::Exited(exit) => return Ok(Some(self.end(&exit))),
+        };
+        if let (Err(Error::Unread), Some(pid)) = (&written, self.output.pid()) {
+            // `… | head` has seen enough.
+            let _ = tokio::time::timeout(KILL_TIMEOUT, self.remote.kill(pid, "SIGPIPE", true)).await;
+        }
+        written.map(|()| None)
     }
-    Ok(answer.shell_code())
+
+    fn end(&mut self, exit: &ProcessExit) -> u8 {
+        if !exit.timed_out {
+            return shell_code(exit);
+        }
+        let limits = "--timeout or by the workspace's own limit (spec.limits.commandTimeout)";
+        self.terminal.tell(&format!("error: the command was ended by {limits}"));
+        error::TIMED_OUT
+    }
+
+    /// Sends a signal on to the command and what it has started.
+    async fn forward(&mut self, wish: Wish) -> Result<(), Error> {
+        self.wishes += 1;
+        let gone = Error::Interrupted(wish.number());
+        let Some(pid) = self.output.pid() else { return Err(gone) };
+        let signal = if self.wishes < MAX_WISHES { wish.name() } else { "SIGKILL" };
+        let sent = tokio::time::timeout(KILL_TIMEOUT, self.remote.kill(pid, signal, true)).await;
+        if self.wishes >= MAX_WISHES {
+            return Err(gone);
+        }
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            // It ends by itself.
+            Ok(Err(error)) if error.is(vm_api::ProblemCode::ProcessEnded) => Ok(()),
+            Ok(Err(error)) => {
+                self.terminal.tell(&format!("{} cannot be sent on to the command: {error}", wish.name()));
+                Err(gone)
+            }
+            Err(_) => Err(gone),
+        }
+    }
 }
 
-fn write(stream: &mut (dyn std::io::Write + Send), bytes: &[u8]) -> Result<(), Error> {
-    match stream.write_all(bytes).and_then(|()| stream.flush()) {
-        // `… | head` has seen enough; that is not a failure of anybody.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        outcome => outcome.map_err(Error::Output),
-    }
+/// What a shell would report as `$?`.
+pub(crate) fn shell_code(exit: &ProcessExit) -> u8 {
+    let ProcessExit { exit_code, signal, .. } = exit.clone();
+    vm_api::ExecResponse { exit_code, signal, ..vm_api::ExecResponse::default() }.shell_code()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    struct Outcome {
-        code: Result<u8, Error>,
-        stdout: Vec<u8>,
-        stderr: String,
-    }
-
-    fn outcome(answer: &ExecResponse) -> Outcome {
-        let (mut stdin, mut stdout, mut stderr) = (std::io::empty(), Vec::new(), Vec::new());
-        let mut terminal = Terminal { stdin: &mut stdin, stdout: &mut stdout, stderr: &mut stderr };
-        let code = deliver(answer, &ExecRequest::default(), &mut terminal);
-        Outcome { code, stdout, stderr: String::from_utf8(stderr).unwrap() }
-    }
-
     #[test]
-    fn output_and_exit_code_are_those_of_the_command() {
-        let answer = ExecResponse {
-            exit_code: Some(3),
-            stdout: "\u{fffd}".to_owned(),
-            stdout_base64: Some(Base64(vec![0xff, 0x00])),
-            stderr: "oops\n".to_owned(),
-            ..ExecResponse::default()
-        };
-        let Outcome { code, stdout, stderr } = outcome(&answer);
-        assert_eq!((code.unwrap(), stdout, stderr.as_str()), (3, vec![0xff, 0x00], "oops\n"));
-    }
-
-    #[test]
-    fn a_signal_and_a_time_limit_have_the_codes_that_shells_know() {
-        let killed = ExecResponse { signal: Some("SIGKILL".to_owned()), ..ExecResponse::default() };
-        assert_eq!(outcome(&killed).code.unwrap(), 137);
-        let late = outcome(&ExecResponse { timed_out: true, ..killed });
-        assert_eq!(late.code.unwrap(), 124);
-        assert!(late.stderr.contains("spec.limits.commandTimeout"), "{}", late.stderr);
-    }
-
-    #[test]
-    fn output_that_was_cut_is_never_taken_for_all_of_it() {
-        let cut = ExecResponse { exit_code: Some(0), stdout_truncated: true, ..ExecResponse::default() };
-        let error = outcome(&cut).code.unwrap_err();
-        assert_eq!(error.exit_code(), 125);
-        assert!(error.to_string().contains("64 MiB to standard output"), "{error}");
-    }
-
-    #[test]
-    fn input_that_is_too_long_is_refused_with_a_way_out() {
-        let (mut stdin, mut stdout, mut stderr) = (std::io::repeat(0), Vec::new(), Vec::new());
-        let mut terminal = Terminal { stdin: &mut stdin, stdout: &mut stdout, stderr: &mut stderr };
-        let error = read_input(&mut terminal).unwrap_err().to_string();
-        assert!(error.contains("longer than 11 MiB"), "{error}");
+    fn a_signal_has_the_code_that_shells_know() {
+        let killed = ProcessExit { signal: Some("SIGKILL".to_owned()), ..ProcessExit::default() };
+        assert_eq!(shell_code(&killed), 137);
+        assert_eq!(shell_code(&ProcessExit { exit_code: Some(3), ..ProcessExit::default() }), 3);
     }
 }

@@ -1,68 +1,79 @@
-//! The way to the gateway: where it is, whom to trust, and one request.
+//! The way to the gateway: where it is, whom to trust, and requests to it.
 //!
 //! Where: `--gateway`, or the address in ConfigMap `lodge-gateway`, or a port-forward to one of its pods. Whom: the CA of the
 //! same ConfigMap, for the gateway's own name; the address's host name counts too, where the certificate has it.
+//!
+//! A request that changes something is never sent twice: it is sent again only if the gateway says that it was not
+//! carried out, or if it certainly did not leave this machine.
 
-use std::convert::Infallible;
-use std::fmt;
+mod ask;
+mod endpoint;
+mod patience;
+mod reply;
+mod trust;
+pub(crate) mod web_socket;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::api::ListParams;
-use kube::client::UpgradeConnectionError;
-use kube::{Api, Client, ResourceExt as _};
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, Client};
+use rustls::pki_types::ServerName;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use vm_api::{Problem, ProblemCode, problem};
 
+use self::ask::RequestBody;
+pub(crate) use self::ask::{Ask, ChunkBody};
+use self::endpoint::{Endpoint, parse_address};
+pub(crate) use self::patience::Patience;
+pub(crate) use self::reply::Reply;
+use self::reply::{Connection, Idle};
+use self::trust::{Others, roots, trust};
 use crate::args::ClusterArgs;
-use crate::cluster::{Cluster, api_error, is_ready};
+use crate::cluster::{Credentials, api_error};
 use crate::error::Error;
+use crate::task;
 
 const CONFIG_MAP: &str = "lodge-gateway";
-const POD_SELECTOR: &str = "app.kubernetes.io/name=lodge-gateway";
-/// Port of the gateway's pods.
-const POD_PORT: u16 = 8443;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// Largest answer that is taken: the largest outputs, in the worst encoding.
-const ANSWER_BYTES: usize = 1 << 30;
+/// Largest problem document that is taken.
+const PROBLEM_BYTES: usize = 1 << 20;
 
 /// A gateway that can be asked.
 pub(crate) struct Gateway {
     endpoint: Endpoint,
     name: ServerName<'static>,
     tls: TlsConnector,
-    authorization: Option<http::HeaderValue>,
+    authorization: Option<HeaderValue>,
+    idle: Idle,
 }
 
-enum Endpoint {
-    Address { host: String, port: u16 },
-    Pod { client: Client, namespace: String, name: String },
+/// Why an attempt brought no answer.
+enum Failure {
+    /// The gateway has certainly not begun with the request.
+    NotSent(Error),
+    /// It may have.
+    Broken(Error),
 }
 
-/// An answer of the gateway that is not a problem, or one that may be gone in a moment.
-pub(crate) enum Answer {
-    Done(Bytes),
-    NotYet(Problem),
+/// What an answer that is no success means.
+enum Refusal {
+    Final(Error),
+    NotYet(Problem, Option<Duration>),
 }
 
 impl Gateway {
     /// Finds the gateway of a cluster.
-    pub(crate) async fn find(cluster: Cluster, args: &ClusterArgs) -> Result<Self, Error> {
-        let Cluster { client, namespace: _, credentials } = cluster;
+    pub(crate) async fn find(
+        client: Client,
+        credentials: Credentials,
+        args: &ClusterArgs,
+    ) -> Result<Self, Error> {
         let lodge = &args.lodge_namespace;
         let published = match (&args.gateway, &args.gateway_ca) {
             (Some(_), Some(_)) => None,
@@ -88,134 +99,134 @@ impl Gateway {
                 let (host, port) = parse_address(&address)?;
                 (Endpoint::Address { host: host.clone(), port }, host)
             }
-            None => (find_pod(client, lodge).await?, own_name.clone()),
+            None => (Endpoint::pod(client, lodge).await?, own_name.clone()),
         };
         let server_name =
             |name: &str| ServerName::try_from(name.to_owned()).map_err(|_| Error::Address(name.to_owned()));
-        let tls = trust(credentials.tls, roots, server_name(&own_name)?)?;
+        let others = if args.gateway_ca.is_some() { Others::Nobody } else { Others::System };
+        let tls = trust(credentials.tls, roots, server_name(&own_name)?, others)?;
         Ok(Self {
             endpoint,
-            name: server_name(&host)?,
+            name: server_name(host.trim_matches(['[', ']']))?,
             tls: TlsConnector::from(Arc::new(tls)),
             authorization: credentials.authorization,
+            idle: Idle::default(),
         })
     }
 
-    /// Sends a JSON document to a path, and gives the answer.
-    pub(crate) async fn post(&self, path: &str, body: Vec<u8>) -> Result<Answer, Error> {
-        let mut request = Request::post(path)
-            .header(http::header::HOST, self.endpoint.host())
-            .header(http::header::CONTENT_TYPE, "application/json")
-            .header(http::header::ACCEPT, "application/json")
-            .header(http::header::USER_AGENT, concat!("kubectl-lodge/", env!("CARGO_PKG_VERSION")))
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|error| self.unreachable(error))?;
-        if let Some(authorization) = &self.authorization {
-            request.headers_mut().insert(http::header::AUTHORIZATION, authorization.clone());
-        }
-        let (mut sender, connection) = http1::handshake(TokioIo::new(self.connect().await?))
-            .await
-            .map_err(|error| self.unreachable(error))?;
-        let exchange = async {
-            let response = sender.send_request(request).await.map_err(|error| self.unreachable(error))?;
-            self.read(response).await
-        };
-        // Moves the bytes. How it ends shows in the exchange.
-        let driver = async {
-            let _: hyper::Result<()> = connection.await;
-            std::future::pending::<Infallible>().await
-        };
-        tokio::select! {
-            outcome = exchange => outcome,
-            never = driver => match never {},
+    /// Sends a request and gives the head of its answer, a success.
+    pub(crate) async fn ask(&self, mut ask: Ask, mut patience: Patience<'_>) -> Result<Reply, Error> {
+        loop {
+            match self.attempt(&mut ask).await {
+                Ok(reply) if reply.status().is_success() => return Ok(reply),
+                Ok(reply) if reply.status() == StatusCode::SWITCHING_PROTOCOLS => return Ok(reply),
+                Ok(reply) => match self.refusal(reply).await? {
+                    Refusal::NotYet(problem, after) if ask.is_replayable() => {
+                        patience.wait(problem, after).await?;
+                    }
+                    Refusal::NotYet(problem, _) => return Err(Error::Problem(Box::new(problem))),
+                    Refusal::Final(error) => return Err(error),
+                },
+                Err(Failure::Broken(error)) if ask.is_safe() => patience.repeat(error).await?,
+                Err(Failure::NotSent(error) | Failure::Broken(error)) => return Err(error),
+            }
         }
     }
 
-    async fn connect(&self) -> Result<TlsStream<Box<dyn Stream>>, Error> {
+    async fn attempt(&self, ask: &mut Ask) -> Result<Reply, Failure> {
+        // What is sent as it comes could not be sent again if the connection turns out to be closed.
+        if !ask.is_stream()
+            && let Some(connection) = self.idle.take()
+        {
+            match self.exchange(connection, ask).await {
+                Ok(reply) => return Ok(reply),
+                Err(Failure::NotSent(_)) => {}
+                Err(Failure::Broken(_)) if ask.is_safe() => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        let connection = self.connect().await.map_err(Failure::NotSent)?;
+        self.exchange(connection, ask).await
+    }
+
+    async fn exchange(&self, mut connection: Connection, ask: &mut Ask) -> Result<Reply, Failure> {
+        let not_sent = |error: hyper::Error| Failure::NotSent(self.unreachable(error));
+        connection.sender.ready().await.map_err(not_sent)?;
+        let request = ask.request().map_err(|error| Failure::NotSent(self.unreachable(error)))?;
+        match connection.sender.try_send_request(self.signed(request)).await {
+            Ok(response) => Ok(self.reply(response, connection)),
+            Err(mut failure) => {
+                let is_unsent = failure.take_message().is_some() && !ask.is_stream();
+                let error = self.unreachable(failure.into_error());
+                Err(if is_unsent { Failure::NotSent(error) } else { Failure::Broken(error) })
+            }
+        }
+    }
+
+    fn reply(&self, response: Response<Incoming>, connection: Connection) -> Reply {
+        let connection = Some(connection);
+        Reply { response, connection, idle: self.idle.clone(), at: self.endpoint.to_string() }
+    }
+
+    /// Adds what every request has.
+    fn signed(&self, mut request: Request<RequestBody>) -> Request<RequestBody> {
+        let headers = request.headers_mut();
+        if let Ok(host) = HeaderValue::try_from(self.endpoint.host()) {
+            headers.insert(HOST, host);
+        }
+        headers.insert(
+            USER_AGENT,
+            HeaderValue::from_static(concat!("kubectl-lodge/", env!("CARGO_PKG_VERSION"))),
+        );
+        if let Some(authorization) = &self.authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        request
+    }
+
+    async fn connect(&self) -> Result<Connection, Error> {
         let connecting = async {
             let stream = self.endpoint.connect().await?;
-            self.tls.connect(self.name.clone(), stream).await.map_err(|error| self.unreachable(error))
+            let tls = self.tls.connect(self.name.clone(), stream).await;
+            let tls = tls.map_err(|error| self.unreachable(error))?;
+            http1::handshake(TokioIo::new(tls)).await.map_err(|error| self.unreachable(error))
         };
-        tokio::time::timeout(CONNECT_TIMEOUT, connecting)
-            .await
-            .map_err(|_| self.unreachable(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs())))?
+        let (sender, connection) =
+            tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| {
+                self.unreachable(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()))
+            })??;
+        let driver = task::spawn(async move {
+            // How it ends shows in the exchange.
+            let _: hyper::Result<()> = connection.with_upgrades().await;
+        });
+        Ok(Connection { sender, _driver: driver })
     }
 
-    async fn read(&self, response: Response<hyper::body::Incoming>) -> Result<Answer, Error> {
-        let (parts, body) = response.into_parts();
-        let body = Limited::new(body, ANSWER_BYTES)
-            .collect()
-            .await
-            .map_err(|error| self.unreachable(format!("the answer broke off: {error}")))?
-            .to_bytes();
-        if parts.status == StatusCode::OK {
-            return Ok(Answer::Done(body));
+    /// Reads why the gateway refuses.
+    async fn refusal(&self, reply: Reply) -> Result<Refusal, Error> {
+        let status = reply.status();
+        let is_problem =
+            reply.header(&CONTENT_TYPE).is_some_and(|kind| kind.starts_with(problem::MEDIA_TYPE));
+        let after = reply.header(&RETRY_AFTER).map(|text| text.parse().ok().map(Duration::from_secs));
+        let body = reply.bytes_up_to(PROBLEM_BYTES).await?;
+        let foreign = || Error::Foreign { at: self.endpoint.to_string(), status: status.as_u16() };
+        let problem: Problem = serde_json::from_slice(&body).map_err(|_| foreign())?;
+        if !is_problem {
+            return Err(foreign());
         }
-        let is_problem = parts
-            .headers
-            .get(http::header::CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(problem::MEDIA_TYPE.as_bytes()));
-        match serde_json::from_slice::<Problem>(&body) {
-            // The gateway says so only of requests that were not carried out. A VM that does not boot does not come
-            // with time: whoever waits needs to know why.
-            Ok(problem)
-                if parts.status == StatusCode::SERVICE_UNAVAILABLE
-                    && parts.headers.contains_key(http::header::RETRY_AFTER)
-                    && !problem.is(ProblemCode::BootFailed) =>
-            {
-                Ok(Answer::NotYet(problem))
+        // The gateway says so only of requests that were not carried out. A VM that does not boot does not come with
+        // time: whoever waits needs to know why.
+        let is_passing = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
+        Ok(match after {
+            Some(after) if is_passing && !problem.is(ProblemCode::BootFailed) => {
+                Refusal::NotYet(problem, after)
             }
-            Ok(problem) if is_problem => Err(Error::Problem(Box::new(problem))),
-            Ok(_) | Err(_) => {
-                Err(Error::Foreign { at: self.endpoint.to_string(), status: parts.status.as_u16() })
-            }
-        }
+            Some(_) | None => Refusal::Final(Error::Problem(Box::new(problem))),
+        })
     }
 
     fn unreachable(&self, why: impl ToString) -> Error {
         Error::Unreachable { at: self.endpoint.to_string(), why: why.to_string() }
-    }
-}
-
-/// Bytes in both directions.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-impl Endpoint {
-    fn host(&self) -> String {
-        match self {
-            Self::Address { host, port } => format!("{host}:{port}"),
-            Self::Pod { client: _, namespace, name: _ } => format!("lodge-gateway.{namespace}.svc"),
-        }
-    }
-
-    async fn connect(&self) -> Result<Box<dyn Stream>, Error> {
-        let unreachable = |why: String| Error::Unreachable { at: self.to_string(), why };
-        match self {
-            Self::Address { host, port } => {
-                let tcp = TcpStream::connect((host.trim_matches(['[', ']']), *port))
-                    .await
-                    .map_err(|error| unreachable(error.to_string()))?;
-                tcp.set_nodelay(true).map_err(|error| unreachable(error.to_string()))?;
-                Ok(Box::new(tcp))
-            }
-            Self::Pod { client, namespace, name } => {
-                let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-                let forward = pods.portforward(name, &[POD_PORT]).await;
-                let mut forward = forward.map_err(|error| forward_error(error, namespace))?;
-                let stream = forward.take_stream(POD_PORT);
-                Ok(Box::new(stream.ok_or_else(|| unreachable("the port-forward has no stream".to_owned()))?))
-            }
-        }
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address { host, port } => write!(f, "https://{host}:{port}"),
-            Self::Pod { client: _, namespace, name } => write!(f, "pod {namespace}/{name} (by port-forward)"),
-        }
     }
 }
 
@@ -228,160 +239,5 @@ async fn config_map(client: &Client, lodge: &str) -> Result<ConfigMap, Error> {
             error,
             &format!("read ConfigMap {lodge}/{CONFIG_MAP}; or give --gateway and --gateway-ca"),
         )),
-    }
-}
-
-async fn find_pod(client: Client, lodge: &str) -> Result<Endpoint, Error> {
-    let api: Api<Pod> = Api::namespaced(client.clone(), lodge);
-    let pods = api.list(&ListParams::default().labels(POD_SELECTOR)).await.map_err(|error| {
-        api_error(error, &format!("list pods in namespace {lodge}; {}", forward_permissions(lodge)))
-    })?;
-    let ready = pods.items.into_iter().find(is_ready).ok_or_else(|| Error::NoGatewayPod(lodge.to_owned()))?;
-    Ok(Endpoint::Pod { client, namespace: lodge.to_owned(), name: ready.name_any() })
-}
-
-/// What a port-forward needs, and how to do without.
-fn forward_permissions(lodge: &str) -> String {
-    // An upgrade of a GET, for which newer API servers ask for create.
-    format!(
-        "to reach the gateway by port-forward you need `list pods`, and `get` and `create pods/portforward`, in namespace \
-         {lodge} (or let an administrator give it an address: chart value gateway.address)"
-    )
-}
-
-/// Puts the failure of a port-forward into words. A refused upgrade has a status and no document.
-fn forward_error(error: kube::Error, lodge: &str) -> Error {
-    let doing = format!("forward a port to pods in namespace {lodge}; {}", forward_permissions(lodge));
-    match error {
-        kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(StatusCode::FORBIDDEN)) => {
-            Error::Api(format!("you may not {doing}"))
-        }
-        other => api_error(other, &doing),
-    }
-}
-
-/// Reads `https://HOST[:PORT]` or `HOST[:PORT]`.
-fn parse_address(address: &str) -> Result<(String, u16), Error> {
-    let refused = || Error::Address(address.to_owned());
-    let full = if address.contains("://") { address.to_owned() } else { format!("https://{address}") };
-    let uri: Uri = full.parse().map_err(|_| refused())?;
-    if uri.scheme_str() != Some("https") || !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-        return Err(refused());
-    }
-    let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(refused)?;
-    Ok((host.to_owned(), uri.port_u16().unwrap_or(443)))
-}
-
-fn roots(pem: &[u8], from: String) -> Result<RootCertStore, Error> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate =
-            certificate.map_err(|error| Error::Ca { from: from.clone(), why: error.to_string() })?;
-        roots.add(certificate).map_err(|error| Error::Ca { from: from.clone(), why: error.to_string() })?;
-    }
-    if roots.is_empty() {
-        return Err(Error::Ca { from, why: "it holds no certificate".to_owned() });
-    }
-    Ok(roots)
-}
-
-/// Makes a configuration trust the gateway and nobody else.
-fn trust(
-    mut tls: ClientConfig,
-    roots: RootCertStore,
-    own_name: ServerName<'static>,
-) -> Result<ClientConfig, Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let by_authority = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
-        .build()
-        .map_err(|error| Error::Ca { from: "of the gateway".to_owned(), why: error.to_string() })?;
-    tls.dangerous().set_certificate_verifier(Arc::new(GatewayVerifier { by_authority, own_name }));
-    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(tls)
-}
-
-/// Accepts a certificate of Lodge's CA for the host that was asked for, or for the gateway's own name: its address may be
-/// one that the operator was not told.
-#[derive(Debug)]
-struct GatewayVerifier {
-    by_authority: Arc<WebPkiServerVerifier>,
-    own_name: ServerName<'static>,
-}
-
-impl ServerCertVerifier for GatewayVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let verify = |name: &ServerName<'_>| {
-            self.by_authority.verify_server_cert(end_entity, intermediates, name, ocsp_response, now)
-        };
-        verify(&self.own_name).or_else(|_| verify(server_name))
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.by_authority.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.by_authority.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.by_authority.supported_verify_schemes()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_a_host_and_perhaps_a_port() {
-        for (address, host, port) in [
-            ("https://lodge.example.com", "lodge.example.com", 443),
-            ("https://lodge.example.com:8443/", "lodge.example.com", 8443),
-            ("10.0.0.7:8443", "10.0.0.7", 8443),
-            ("https://[::1]:8443", "[::1]", 8443),
-        ] {
-            assert_eq!(parse_address(address).unwrap(), (host.to_owned(), port), "{address}");
-        }
-    }
-
-    #[test]
-    fn an_address_that_would_send_the_token_elsewhere_is_refused() {
-        for address in ["http://lodge.example.com", "https://x/path", "https://", "", "https://x?y"] {
-            assert!(parse_address(address).is_err(), "{address}");
-        }
-    }
-
-    #[test]
-    fn a_refused_port_forward_names_every_permission_that_it_needs() {
-        let refused = UpgradeConnectionError::ProtocolSwitch(StatusCode::FORBIDDEN);
-        let error = forward_error(kube::Error::UpgradeConnection(refused), "lodge-system").to_string();
-        for part in
-            ["you may not", "`list pods`", "`get` and `create pods/portforward`", "namespace lodge-system"]
-        {
-            assert!(error.contains(part), "{part}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_ca_without_a_certificate_is_refused() {
-        assert!(roots(b"", "x".to_owned()).is_err());
     }
 }

@@ -1,40 +1,59 @@
-//! The kubectl plugin of Lodge: `kubectl lodge exec`, `status` and `version`.
+//! The kubectl plugin of Lodge: everything that one does with a workspace, from a command line.
 //!
 //! It asks the gateway with the credentials of the kubeconfig (`cluster`, `plugin`), at the gateway's address or through
-//! a port-forward to its pods (`gateway`). Each command has its own file (`exec`, `status`); `error` has what can go
-//! wrong and the exit codes.
+//! a port-forward to its pods (`gateway`, `remote`). Each command has its own file, with its arguments and its help; what several
+//! share is beside them: terminals (`attach`, `tty`, `detach`), lists (`table`), paths in workspaces (`place`), signals. `error`
+//! has what can go wrong and the exit codes.
 //!
 //! Neighbours: the gateway, whose API it speaks with the types of `vm-api`; the Kubernetes API, for the gateway's ConfigMap
-//! and pods. It must never print or keep a token, and never talks to a runner.
+//! and pods, Workspaces and CronJobs. It must never print or keep a token, never run a command twice, and never talks to a
+//! runner.
+//!
+//! # Lock order
+//! Both locks (the idle connection, the name of the gateway's pod) are leaves: nothing is locked or awaited under them.
 
 mod args;
+mod attach;
+mod cat;
 mod cluster;
+mod complete;
+mod completion;
+mod cp;
+mod cron;
+mod detach;
+mod edit;
 mod error;
+mod events;
 mod exec;
 mod gateway;
+mod kill;
+mod ls;
+mod place;
 mod plugin;
+mod ps;
+mod remote;
+mod shell;
+mod signals;
+mod sleep;
 mod status;
+mod table;
+mod task;
+mod terminal;
+mod top;
+mod tty;
+mod wake;
+mod workspace;
 
 use std::ffi::OsString;
-use std::io::{Read, Write};
 
 use clap::Parser as _;
 
 use crate::args::{Args, Command};
 use crate::error::Error;
-
-/// Where a command reads and writes.
-pub struct Terminal<'a> {
-    /// Standard input.
-    pub stdin: &'a mut (dyn Read + Send),
-    /// Standard output.
-    pub stdout: &'a mut (dyn Write + Send),
-    /// Standard error.
-    pub stderr: &'a mut (dyn Write + Send),
-}
+pub use crate::terminal::Terminal;
 
 /// Runs a command line, program name first, and gives the exit code.
-pub async fn run<I>(arguments: I, terminal: &mut Terminal<'_>) -> u8
+pub async fn run<I>(arguments: I, terminal: &mut Terminal) -> u8
 where
     I: IntoIterator<Item = OsString>,
 {
@@ -44,19 +63,34 @@ where
     };
     let Args { command, cluster } = args;
     let outcome = match command {
-        Command::Exec(exec) => exec::run(exec, cluster, terminal).await,
-        Command::Status(status) => status::run(status, cluster, terminal).await,
+        Command::Exec(args) => exec::run(args, cluster, terminal).await,
+        Command::Shell(args) => shell::run(args, cluster, terminal).await,
+        Command::Cp(args) => cp::run(args, cluster, terminal).await,
+        Command::Ls(args) => ls::run(args, cluster, terminal).await,
+        Command::Cat(args) => cat::run(args, cluster, terminal).await,
+        Command::Edit(args) => edit::run(args, cluster, terminal).await,
+        Command::Ps(args) => ps::run(args, cluster, terminal).await,
+        Command::Kill(args) => kill::run(args, cluster, terminal).await,
+        Command::Top(args) => top::run(args, cluster, terminal).await,
+        Command::Events(args) => events::run(args, cluster, terminal).await,
+        Command::Wake(args) => wake::run(args, cluster, terminal).await,
+        Command::Sleep(args) => sleep::run(args, cluster, terminal).await,
+        Command::Status(args) => status::run(args, cluster, terminal).await,
+        Command::Cron(args) => cron::run(args, cluster, terminal).await,
+        Command::Completion(args) => completion::run(&args, terminal),
+        Command::Complete(args) => complete::run(args, cluster, terminal).await,
         Command::Version => version(terminal),
     };
     outcome.unwrap_or_else(|error| {
-        // Who closed standard error has no use for the text.
-        let _ = writeln!(terminal.stderr, "error: {error}");
+        if error.is_news() {
+            terminal.tell(&format!("error: {error}"));
+        }
         error.exit_code()
     })
 }
 
 /// Prints help or says what is wrong with a command line.
-fn explain(refusal: &clap::Error, terminal: &mut Terminal<'_>) -> u8 {
+fn explain(refusal: &clap::Error, terminal: &mut Terminal) -> u8 {
     let text = refusal.render();
     if refusal.use_stderr() {
         let _ = write!(terminal.stderr, "{text}");
@@ -67,7 +101,7 @@ fn explain(refusal: &clap::Error, terminal: &mut Terminal<'_>) -> u8 {
     }
 }
 
-fn version(terminal: &mut Terminal<'_>) -> Result<u8, Error> {
-    writeln!(terminal.stdout, "kubectl-lodge {}", env!("CARGO_PKG_VERSION")).map_err(Error::Output)?;
+fn version(terminal: &mut Terminal) -> Result<u8, Error> {
+    terminal.print(concat!("kubectl-lodge ", env!("CARGO_PKG_VERSION"), "\n").as_bytes())?;
     Ok(0)
 }

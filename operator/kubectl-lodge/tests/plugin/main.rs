@@ -1,12 +1,24 @@
 //! The plugin as its users see it: a command line, streams and an exit code, against a gateway over TLS on loopback.
 
 #[cfg(test)]
-mod support {
-    pub(crate) mod world;
-}
+mod cron;
+#[cfg(test)]
+mod exec;
+#[cfg(test)]
+mod files;
+#[cfg(test)]
+mod looking;
+#[cfg(test)]
+mod shell;
+#[cfg(test)]
+mod support;
+#[cfg(test)]
+mod tty;
 
 use serde_json::json;
-use support::world::{CONFIG_MAP, World, exited, refused};
+use support::answer::{exited, refused};
+use support::pki::user_certificate;
+use support::world::{CONFIG_MAP, World};
 use vm_api::ProblemCode;
 
 #[tokio::test]
@@ -17,11 +29,11 @@ async fn a_command_runs_with_the_kubeconfig_s_token_in_its_namespace() {
     assert_eq!((outcome.code, &outcome.stdout[..], outcome.stderr.as_str()), (3, &b"hello\n"[..], ""));
     let seen = &world.seen()[0];
     assert_eq!(seen.path, "/v1/namespaces/team-a/workspaces/ada/exec");
-    assert_eq!(seen.authorization.as_deref(), Some("Bearer jane-token"));
+    assert_eq!(seen.header("authorization"), Some("Bearer jane-token"));
     assert!(!seen.has_certificate);
-    assert_eq!(seen.body["argv"], json!(["ls", "-la"]));
-    assert_eq!(seen.body["env"], json!([{"name": "A", "value": "1"}]));
-    assert_eq!((&seen.body["cwd"], &seen.body["timeout"]), (&json!("/work"), &json!("30s")));
+    assert_eq!(seen.body()["argv"], json!(["ls", "-la"]));
+    assert_eq!(seen.body()["env"], json!([{"name": "A", "value": "1"}]));
+    assert_eq!((seen.body()["cwd"].clone(), seen.body()["timeout"].clone()), (json!("/work"), json!("30s")));
 }
 
 #[tokio::test]
@@ -30,28 +42,28 @@ async fn a_script_is_run_by_the_shell_of_the_workspace() {
     assert_eq!(world.run(&["exec", "-n", "team-b", "ada", "-c", "a | b"]).await.code, 0);
     let seen = &world.seen()[0];
     assert_eq!(seen.path, "/v1/namespaces/team-b/workspaces/ada/exec");
-    assert_eq!(seen.body["command"], "a | b");
-    assert!(seen.body.get("argv").is_none());
+    assert_eq!(seen.body()["command"], "a | b");
+    assert!(seen.body().get("argv").is_none());
 }
 
 #[tokio::test]
 async fn standard_input_is_passed_on_byte_by_byte_when_asked_for() {
     let world = World::new(|_| exited(0, "")).await;
-    world.run_with(&["exec", "ada", "-i", "--", "cat"], b"\xff\x00").await;
-    world.run_with(&["exec", "ada", "--", "cat"], b"ignored").await;
-    assert_eq!(world.seen()[0].body["stdinBase64"], "/wA=");
-    assert!(world.seen()[1].body.get("stdinBase64").is_none());
+    world.run_with(&["exec", "ada", "-i", "--", "cat"], &b"\xff\x00"[..]).await;
+    world.run_with(&["exec", "ada", "--", "cat"], &b"ignored"[..]).await;
+    assert_eq!(world.seen()[0].body()["stdinBase64"], "/wA=");
+    assert!(world.seen()[1].body().get("stdinBase64").is_none());
 }
 
 #[tokio::test]
 async fn a_client_certificate_of_the_kubeconfig_is_shown_to_the_gateway() {
     let world = World::new(|_| exited(0, "")).await;
-    let (certificate, key) = world.user_certificate();
+    let (certificate, key) = user_certificate(&world.authority);
     world.set_user(&format!("{{client-certificate-data: {certificate}, client-key-data: {key}}}"));
     let outcome = world.run(&["exec", "ada", "--", "true"]).await;
     assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
     assert!(world.seen()[0].has_certificate);
-    assert_eq!(world.seen()[0].authorization, None);
+    assert_eq!(world.seen()[0].header("authorization"), None);
 }
 
 #[tokio::test]
@@ -69,7 +81,7 @@ async fn a_credential_plugin_is_run_once() {
     world.set_user(&user.to_string());
     let outcome = world.run(&["exec", "ada", "--", "true"]).await;
     assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
-    assert_eq!(world.seen()[0].authorization.as_deref(), Some("Bearer from-plugin"));
+    assert_eq!(world.seen()[0].header("authorization"), Some("Bearer from-plugin"));
     assert_eq!(std::fs::read_to_string(log.path()).unwrap(), "ran\n");
 }
 
@@ -90,7 +102,7 @@ async fn what_the_gateway_refuses_is_said_in_its_words() {
 #[tokio::test]
 async fn a_workspace_that_is_not_there_yet_is_waited_for() {
     let not_yet = || refused(ProblemCode::WorkspaceNotBound, "it has no runner yet");
-    let world = World::new(move |count| if count < 3 { not_yet() } else { exited(0, "up\n") }).await;
+    let world = World::new(move |count| if count < 2 { not_yet() } else { exited(0, "up\n") }).await;
     let outcome = world.run(&["exec", "ada", "--", "true"]).await;
     assert_eq!((outcome.code, &outcome.stdout[..]), (0, &b"up\n"[..]));
     assert_eq!(outcome.stderr, "waiting up to 1m for workspace ada: it has no runner yet\n");
