@@ -13,6 +13,7 @@ mod http;
 mod link;
 
 use anyhow::{Context, Result};
+use e2e::command::{command, run};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -69,5 +70,22 @@ fn every_reason_of_a_condition_is_explained() -> Result<()> {
     assert!(reasons.len() > 40, "only {} reasons are found", reasons.len());
     let missing: Vec<_> = reasons.iter().filter(|reason| !manual.contains(&format!("`{reason}`"))).collect();
     assert!(missing.is_empty(), "docs/operations.md doesn't explain {missing:?}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs .local/bin/kubectl-lodge: make test runs it"]
+fn every_command_of_the_plugin_is_in_its_page() -> Result<()> {
+    let page = fs::read_to_string(root().join("docs/kubectl-lodge.md"))?;
+    let help = run(&mut command(root().join(".local/bin/kubectl-lodge"), ["--help"]))?.success()?;
+    let list =
+        help.split("\nCommands:\n").nth(1).context("the commands")?.split("\n\n").next().unwrap_or_default();
+    let is_command = |line: &&str| line.starts_with("  ") && !line.starts_with("   ");
+    let names = list.lines().filter(is_command).filter_map(|line| line.split_whitespace().next());
+    for name in names.filter(|name| *name != "help") {
+        let is_there =
+            [format!("`{name}`"), format!("`{name} ")].iter().any(|name| page.contains(name.as_str()));
+        assert!(is_there, "docs/kubectl-lodge.md doesn't tell of {name}");
+    }
     Ok(())
 }
