@@ -216,6 +216,9 @@ where
     })
 }
 
+/// What `kubectl apply` keeps for itself: the whole object once more.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// Watches a kind into a store, and passes the events on after the store has them.
 pub fn watch<K>(
     api: Api<K>,
@@ -227,7 +230,11 @@ where
 {
     watcher(api, config)
         .default_backoff()
-        .modify(|object| object.managed_fields_mut().clear())
+        .modify(|object| {
+            // Both are as large as the rest of an object together, and nobody here looks at them.
+            object.managed_fields_mut().clear();
+            object.annotations_mut().remove(LAST_APPLIED);
+        })
         .reflect(writer)
         .inspect_err(|error| tracing::warn!(%error, kind = %K::kind(&()), "a watch broke, trying again"))
         .boxed()

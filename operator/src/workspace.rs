@@ -133,10 +133,11 @@ async fn advance(workspace: &Workspace, context: &Context) -> Result<Bound, Erro
     let references = dereference::dereference(workspace, &context.client).await?;
     let validated = validate::validate(workspace, &references)?;
     let (runner, uid) = (place::place(workspace, context)?, &validated.uid);
-    let acquaintance = push::acquaintance(&runner, uid, context);
-    let binding = bind::bind(workspace, runner, acquaintance, context.ledger.refused_epoch(uid));
+    let reach = context.roster.reach(&runner, uid);
+    let refused = context.ledger.refused_epoch(uid);
+    let binding = bind::bind(workspace, runner, push::acquaintance(&reach), refused);
     let config = build::build(&validated, &binding);
-    let state = push::push(&validated, &binding, &config, context).await?;
+    let state = push::push(&validated, &binding, &config, reach, context).await?;
     let (has_references, has_lost_files) = (!references.is_empty(), context.ledger.has_lost_files(uid));
     Ok(Bound { binding, state, notes: validated.notes, has_lost_files, has_references })
 }

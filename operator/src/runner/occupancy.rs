@@ -46,9 +46,14 @@ pub struct Occupant {
     pub bytes: u64,
 }
 
-/// Every runner of a namespace is full.
+/// Why there is no runner for a workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full;
+pub enum NoRoom {
+    /// Every runner that there may be is full.
+    Full,
+    /// The last runners are being removed; then new ones can be made.
+    Closing,
+}
 
 /// The runners of a namespace.
 #[derive(Debug, Default)]
@@ -84,14 +89,17 @@ impl Occupancy {
     /// The ordinal of the runner for a workspace that isn't on record anywhere: the same one however often it is asked for.
     ///
     /// # Errors
-    /// If every runner that there may be is full.
-    pub fn choose(&self, occupant: &Occupant, capacity: Capacity) -> Result<u32, Full> {
+    /// If every runner that there may be is full, or being removed.
+    pub fn choose(&self, occupant: &Occupant, capacity: Capacity) -> Result<u32, NoRoom> {
         let Occupant { namespace, uid, bytes } = occupant;
         let mut halls = self.lock();
         let hall = halls.entry(namespace.clone()).or_default();
         let ordinal = match hall.seats.get(uid) {
             Some(seat) => seat.ordinal,
-            None => hall.lowest_with_room(*bytes, capacity).ok_or(Full)?,
+            None => hall.lowest_with_room(*bytes, capacity).ok_or(match hall.closed {
+                Some(from) if from < capacity.max_replicas => NoRoom::Closing,
+                Some(_) | None => NoRoom::Full,
+            })?,
         };
         hall.sit(uid, Seat { ordinal, bytes: *bytes });
         Ok(ordinal)
@@ -221,7 +229,7 @@ mod tests {
         Occupant { namespace: "team-a".to_owned(), uid: uid.to_owned(), bytes }
     }
 
-    fn choose(occupancy: &Occupancy, uid: &str) -> Result<u32, Full> {
+    fn choose(occupancy: &Occupancy, uid: &str) -> Result<u32, NoRoom> {
         occupancy.choose(&occupant(uid, 1), TWO_EACH)
     }
 
@@ -229,7 +237,7 @@ mod tests {
     fn workspaces_fill_the_lowest_runner_first_and_never_more_than_there_may_be() {
         let occupancy = Occupancy::default();
         let chosen: Vec<_> = ["a", "b", "c", "d", "e", "f", "g"].map(|uid| choose(&occupancy, uid)).into();
-        assert_eq!(chosen, [Ok(0), Ok(0), Ok(1), Ok(1), Ok(2), Ok(2), Err(Full)]);
+        assert_eq!(chosen, [Ok(0), Ok(0), Ok(1), Ok(1), Ok(2), Ok(2), Err(NoRoom::Full)]);
         assert_eq!(choose(&occupancy, "c"), Ok(1), "asking again changes nothing");
         assert_eq!(occupancy.needed("team-a"), 3);
         assert_eq!(occupancy.leave("team-a", "a"), Some(false));
@@ -263,7 +271,7 @@ mod tests {
         assert!(!occupancy.close("team-a", 1), "c is there");
         assert_eq!([occupancy.leave("team-a", "c"), occupancy.leave("team-a", "c")], [Some(true), None]);
         assert!(occupancy.close("team-a", 1));
-        assert_eq!(choose(&occupancy, "d"), Err(Full));
+        assert_eq!(choose(&occupancy, "d"), Err(NoRoom::Closing));
         occupancy.open("team-a");
         assert_eq!(choose(&occupancy, "d"), Ok(1));
     }

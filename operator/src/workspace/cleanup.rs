@@ -81,7 +81,9 @@ fn runner_of(workspace: &Workspace, context: &Context) -> RunnerId {
 async fn release(workspace: &Workspace, runner: &RunnerId, context: &Context) -> Result<(), String> {
     let is_recorded = workspace.status.as_ref().is_some_and(|status| status.runner.is_some());
     let uid = workspace.uid().unwrap_or_default();
-    let Reach::Here(placement) = context.roster.reach(runner, &uid) else {
+    let reach = context.roster.reach(runner, &uid);
+    let acquaintance = push::acquaintance(&reach);
+    let Reach::Here(placement) = reach else {
         // Never bound, or bound just before a crash: what may be there is removed when the runner comes back.
         return if is_recorded { Err("it isn't connected".to_owned()) } else { Ok(()) };
     };
@@ -89,7 +91,6 @@ async fn release(workspace: &Workspace, runner: &RunnerId, context: &Context) ->
     let Some(_permit) = push::permit(&permits).await else {
         return Err("it has not answered earlier requests yet".to_owned());
     };
-    let acquaintance = push::acquaintance(runner, &uid, context);
     let epoch = bind::bind(workspace, runner.clone(), acquaintance, None).epoch;
     match connection.delete(&uid, epoch).await {
         // Its record was lost. Nobody can own a workspace that is being deleted after this one.

@@ -3,7 +3,11 @@
 use super::error::RunnerMissing;
 use crate::{
     context::Context,
-    runner::{name::RunnerId, outlook::Obstacle, roll},
+    runner::{
+        name::{DATA_VOLUME, RunnerId},
+        outlook::Obstacle,
+        roll,
+    },
 };
 use k8s_openapi::{
     api::core::v1::{ContainerStatus, Pod},
@@ -60,8 +64,15 @@ fn explain(
     let unscheduled =
         conditions.clone().find(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
     if let Some(condition) = unscheduled {
-        let why = condition.message.clone().unwrap_or_default();
-        return (reason::RUNNER_UNSCHEDULABLE, format!("the runner's pod {name} can't be scheduled: {why}"));
+        let why = condition.message.as_deref().unwrap_or_default();
+        let mut message = format!("the runner's pod {name} can't be scheduled: {why}");
+        if why.contains("volume") {
+            let claim = format!("{DATA_VOLUME}-{name}");
+            message.push_str(&format!(
+                "; if its volume is gone for good: kubectl delete pvc/{claim} pod/{name}, after which its workspaces begin empty"
+            ));
+        }
+        return (reason::RUNNER_UNSCHEDULABLE, message);
     }
     let containers = status.and_then(|status| status.container_statuses.as_ref()).into_iter().flatten();
     if let Some(why) = containers.filter_map(waiting).next() {
@@ -105,7 +116,12 @@ mod tests {
             json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}]});
         let (reason, message) = explained(unscheduled, None);
         assert_eq!(reason, reason::RUNNER_UNSCHEDULABLE);
-        assert!(message.contains("0/1 nodes"), "{message}");
+        assert!(message.contains("0/1 nodes") && !message.contains("kubectl"), "{message}");
+        let lost = "0/2 nodes: 1 node(s) had volume node affinity conflict";
+        let unscheduled =
+            json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": lost}]});
+        let (_, message) = explained(unscheduled, None);
+        assert!(message.contains("kubectl delete pvc/data-lodge-runner-0 pod/lodge-runner-0"), "{message}");
         let pulling = json!({"containerStatuses": [{"name": "vm-runner", "ready": false, "restartCount": 0, "image": "i",
             "imageID": "", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}]});
         let (reason, message) = explained(pulling, None);

@@ -65,6 +65,9 @@ pub enum Error {
         /// How many there may be.
         runners: u32,
     },
+    /// The others are full, and the last ones are being removed.
+    #[error("waiting until runners that nobody needed are gone, then one more is made")]
+    RunnersClosing,
     /// The runner isn't connected.
     #[error("{}", .0.message)]
     RunnerMissing(RunnerMissing),
@@ -172,7 +175,7 @@ impl Error {
             Self::RunnerMissing(missing) => Verdict::Waiting(missing.reason),
             Self::RunnersFull { .. } => Verdict::Waiting(reason::RUNNERS_FULL),
             Self::RunnerUnreachable { .. } => Verdict::Waiting(reason::RUNNER_UNREACHABLE),
-            Self::RunnerBusy { .. } => Verdict::Waiting(reason::BINDING),
+            Self::RunnerBusy { .. } | Self::RunnersClosing => Verdict::Waiting(reason::BINDING),
             Self::RunnerRefused(problem) => refusal(problem),
             Self::CleanupPending { .. } => Verdict::Waiting(reason::DELETING),
             Self::Finalizer(_) | Self::UpdateStatus(_) | Self::Expire(_) | Self::Stopping => {
@@ -212,7 +215,7 @@ impl Error {
                 let pause = backoff(failures, seconds(1), seconds(10));
                 Some(missing.grace_left.map_or(pause, |left| pause.min(left + milliseconds(50))))
             }
-            Self::RunnerUnreachable { .. } | Self::RunnerBusy { .. } => {
+            Self::RunnerUnreachable { .. } | Self::RunnerBusy { .. } | Self::RunnersClosing => {
                 Some(backoff(failures, milliseconds(250), seconds(10)))
             }
             Self::CleanupPending { left, .. } => Some(backoff(failures, seconds(1), seconds(10)).min(*left)),
@@ -233,6 +236,7 @@ impl Error {
             Self::InvalidSpec { .. } => "invalid_spec",
             Self::NotImplemented { .. } => "not_implemented",
             Self::RunnersFull { .. } => "runners_full",
+            Self::RunnersClosing => "runners_closing",
             Self::RunnerMissing(_) => "runner_missing",
             Self::RunnerUnreachable { .. } => "runner_unreachable",
             Self::RunnerBusy { .. } => "runner_busy",

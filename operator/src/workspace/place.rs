@@ -9,7 +9,7 @@ use crate::{
     context::Context,
     runner::{
         name::{RUNNER, RunnerId, RunnerSetName},
-        occupancy::{Capacity, Occupant},
+        occupancy::{Capacity, NoRoom, Occupant},
         validate::volume_of,
     },
 };
@@ -66,10 +66,10 @@ pub(super) fn place(workspace: &Workspace, context: &Context) -> Result<RunnerId
         max_bytes: volume.bytes().saturating_mul(packing.storage_overcommit.into()),
         max_replicas: packing.max_replicas,
     };
-    let ordinal = context
-        .occupancy
-        .choose(&occupant, capacity)
-        .map_err(|_full| Error::RunnersFull { runners: packing.max_replicas })?;
+    let ordinal = context.occupancy.choose(&occupant, capacity).map_err(|why| match why {
+        NoRoom::Full => Error::RunnersFull { runners: packing.max_replicas },
+        NoRoom::Closing => Error::RunnersClosing,
+    })?;
     let replicas = live.and_then(|live| live.spec.as_ref()?.replicas).unwrap_or_default();
     if i64::from(ordinal) >= i64::from(replicas) {
         context.namespaces_due.push(ObjectRef::new(&occupant.namespace));

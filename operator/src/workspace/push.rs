@@ -10,7 +10,6 @@ use super::{
 use crate::{
     context::Context,
     roster::{Placement, Reach},
-    runner::name::RunnerId,
     runner_client::{self, RunnerConnection},
 };
 use std::{sync::Arc, time::Duration};
@@ -23,30 +22,32 @@ use vm_api::{ProblemCode, StorageType, WorkspaceState};
 /// How long to wait for a permit.
 const PERMIT_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// What a runner knows about a workspace, as far as it told.
-pub(super) fn acquaintance(runner: &RunnerId, uid: &str, context: &Context) -> Acquaintance {
-    match context.roster.reach(runner, uid) {
+/// What a runner knows about a workspace, as far as it told on this connection.
+pub(super) fn acquaintance(reach: &Reach) -> Acquaintance {
+    match reach {
         Reach::Here(placement) => {
-            placement.state.map_or(Acquaintance::Stranger, |state| Acquaintance::Known(state.epoch))
+            let state = placement.state.as_ref();
+            state.map_or(Acquaintance::Stranger, |state| Acquaintance::Known(state.epoch))
         }
         Reach::Away(_) => Acquaintance::Away,
     }
 }
 
-/// Tells the runner. Returns what it says about the Workspace.
+/// Tells the runner, over the connection that the binding was chosen for: another one may be to a process that has forgotten
+/// the workspace. Returns what it says about the Workspace.
 pub(super) async fn push(
     validated: &ValidatedWorkspace,
     binding: &Binding,
     prepared: &Prepared,
+    reach: Reach,
     context: &Context,
 ) -> Result<WorkspaceState, Error> {
-    let Placement { connection, permits, state, pushed } =
-        match context.roster.reach(&binding.runner, &validated.uid) {
-            Reach::Here(placement) => *placement,
-            Reach::Away(away) => {
-                return Err(Error::RunnerMissing(diagnose::diagnose(&binding.runner, away, context)));
-            }
-        };
+    let Placement { connection, permits, state, pushed } = match reach {
+        Reach::Here(placement) => *placement,
+        Reach::Away(away) => {
+            return Err(Error::RunnerMissing(diagnose::diagnose(&binding.runner, away, context)));
+        }
+    };
     if let Some(state) = state
         && pushed == Some(prepared.digest)
         && state.epoch == binding.epoch
