@@ -47,6 +47,9 @@ async fn workspaces_are_put_watched_and_deleted_over_one_connection() {
     let config = WorkspaceConfig { epoch: 3, ..WorkspaceConfig::new("team-a", "ada") };
     let state = connection.put("u-1", &config).await.unwrap();
     assert_eq!((state.uid.as_str(), state.epoch), ("u-1", 3));
+    assert_eq!(connection.get("u-1").await.unwrap(), state);
+    let missing = connection.get("u-2").await.unwrap_err();
+    assert!(missing.problem().unwrap().is(ProblemCode::WorkspaceNotFound), "{missing}");
     assert_eq!(changes.next().await.unwrap().unwrap(), WorkspaceChange::State { state: Box::new(state) });
     assert_eq!(server.runner.workspaces.lock().unwrap()["u-1"], config);
     let stale = connection.delete("u-1", 2).await.unwrap_err();

@@ -57,7 +57,7 @@ impl RunnerServer {
         let runner =
             Shared { workspaces: Arc::default(), runs: Arc::default(), changes: broadcast::Sender::new(64) };
         let router = Router::new()
-            .route("/v1/workspaces/{uid}", put(put_workspace).delete(delete_workspace))
+            .route("/v1/workspaces/{uid}", put(put_workspace).get(get_workspace).delete(delete_workspace))
             .route("/v1/workspaces/{uid}/runs", get(list_runs))
             .route("/v1/workspaces/{uid}/runs/{name}", put(put_run).get(get_run))
             .route("/v1/workspaces/{uid}/runs/{name}/stop", post(stop_run))
@@ -130,6 +130,13 @@ async fn put_workspace(
     runner.workspaces.lock().unwrap().insert(uid, config);
     let _ = runner.changes.send(WorkspaceChange::State { state: Box::new(state.clone()) });
     Json(state).into_response()
+}
+
+async fn get_workspace(State(runner): State<Shared>, Path(uid): Path<String>) -> Response {
+    match runner.workspaces.lock().unwrap().get(&uid) {
+        Some(config) => Json(state(&uid, config)).into_response(),
+        None => refuse(Problem::new(ProblemCode::WorkspaceNotFound, "this runner has no such workspace")),
+    }
 }
 
 async fn delete_workspace(
