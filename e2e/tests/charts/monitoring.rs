@@ -5,11 +5,11 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use std::{collections::BTreeSet, fs};
 
-/// Each program's prefix of metrics, and the file that registers them.
-const PROGRAMS: [(&str, &str); 3] = [
-    ("lodge_operator_", "operator/src/metrics.rs"),
-    ("lodge_gateway_", "operator/gateway/src/metrics.rs"),
-    ("vm_runner_", "vm-runner/src/supervisor/metrics.rs"),
+/// Each program's prefix of metrics, and the files that register them.
+const PROGRAMS: [(&str, &[&str]); 3] = [
+    ("lodge_operator_", &["operator/src/metrics.rs", "operator/src/cron_job/metrics.rs"]),
+    ("lodge_gateway_", &["operator/gateway/src/metrics.rs"]),
+    ("vm_runner_", &["vm-runner/src/supervisor/metrics.rs"]),
 ];
 /// What is added to the name that a metric is registered by.
 const SUFFIXES: [&str; 6] = ["_total", "_bucket", "_count", "_sum", "_seconds", "_bytes"];
@@ -24,15 +24,17 @@ fn is_registered(source: &str, name: &str) -> bool {
 /// Every metric of ours in the text that no program registers.
 fn unknown_metrics(text: &str) -> Result<BTreeSet<String>> {
     let mut unknown = BTreeSet::new();
-    for (prefix, path) in PROGRAMS {
-        let source = fs::read_to_string(root().join(path))?;
+    for (prefix, paths) in PROGRAMS {
+        let sources: Vec<_> =
+            paths.iter().map(|path| fs::read_to_string(root().join(path))).collect::<Result<_, _>>()?;
+        let source = sources.concat();
         for (start, _) in text.match_indices(prefix) {
             let name: String = text[start + prefix.len()..]
                 .chars()
                 .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
                 .collect();
             if !is_registered(&source, &name) {
-                unknown.insert(format!("{prefix}{name} ({path})"));
+                unknown.insert(format!("{prefix}{name} ({paths:?})"));
             }
         }
     }
