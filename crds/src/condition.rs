@@ -127,7 +127,7 @@ pub mod reason {
 
     /// Ready: the CronJob waits for its next run.
     pub const SCHEDULED: &str = "Scheduled";
-    /// Not Ready: spec.suspend is set.
+    /// Ready, as the spec wants it: spec.suspend is set, so no run begins by schedule.
     pub const SUSPENDED: &str = "Suspended";
     /// Stalled: the schedule can't be parsed, or never comes.
     pub const SCHEDULE_INVALID: &str = "ScheduleInvalid";

@@ -36,6 +36,7 @@
 //! - A run asked for with the annotation `lodge.dev/run-now` keeps to `concurrencyPolicy` and may begin while suspended.
 //! - A variable that can't be resolved, or `spec.power: Asleep`, fails the run, with the reason in its `outputTail`: a schedule
 //!   that can't do its work shall be seen.
+//! - A run that is stopped because somebody puts its workspace to sleep has failed.
 //! - Deleting a CronJob stops nothing: what runs ends by itself, at the latest after its timeout, and is seen in the events of
 //!   the workspace. There is no finalizer that could hang. Deleting the Workspace ends its runs as Lost.
 //! - With `Replace`, `catchUp: All` makes up for the last run only: each would end the one before it.
@@ -115,10 +116,13 @@ pub async fn reconcile(watched: Arc<WatchedCronJob>, context: Arc<Context>) -> R
     context.metrics.reconciled("cron_job", label, started.elapsed());
     if let Err(error) = &result {
         let object = ObjectRef::from_obj(&*watched);
-        match error.verdict() {
-            Verdict::Unchanged => tracing::warn!(%error, cron_job = %object, "could not reconcile"),
-            Verdict::Waiting(_) | Verdict::Stalled(_) => {
+        // What a status tells anyway, of this or of the Workspace, is no news for the log.
+        match (error, error.verdict()) {
+            (Error::RunnerAway { .. }, _) | (_, Verdict::Waiting(_) | Verdict::Stalled(_)) => {
                 tracing::debug!(%error, cron_job = %object, "not ready")
+            }
+            (_, Verdict::Unchanged) => {
+                tracing::warn!(%error, cron_job = %object, "could not reconcile")
             }
         }
     }

@@ -1,13 +1,14 @@
 //! The Lodge operator: makes runners for namespaces that have Workspaces, binds each Workspace to a runner, tells the runner
-//! what the Workspace shall be, and keeps its status true.
+//! what the Workspace shall be, and keeps its status true. Begins the runs of CronJobs, each at most once.
 //!
 //! ```text
 //!                    ┌────────────── Kubernetes API ──────────────┐
 //!                    │ watch                                      │ apply, patch
 //!                 [store] ──▶ [runner]: a namespace's objects ────┤
 //!                    │  ╲                                         │
-//!                    │   ╲──▶ [workspace]: one Workspace ─────────┘
-//!                    │              │ push           ▲ what runners told
+//!                    │   ╲──▶ [workspace]: one Workspace ─────────┤
+//!                    │    ╲─▶ [cron_job]: one CronJob ────────────┘
+//!                    │              │ push, runs     ▲ what runners told
 //!                    └──▶ [follow]: one task per pod ─┴─▶ [roster]
 //!                                   │ HTTP/2, mTLS ([runner_client])
 //!                                   ▼
@@ -15,13 +16,14 @@
 //! ```
 //! Key types: [`args::Config`] (what it was told), [`context::Context`] (what reconciles share), [`workspace::Error`] (why a
 //! Workspace is not as it shall be). Neighbours: `lodge-crds` for the kinds, `vm-api` for what goes over the wire. Sessions
-//! and CronJobs are accepted by the API; their controllers come later.
+//! are accepted by the API; their controller comes later.
 //!
 //! This crate must never know what a VM is made of, never be on the way of a request, never write a spec, and never let the
 //! value of a Secret get into a status, an Event or the log.
 //!
 //! # Lock order
-//! Every lock is a leaf: [`roster`], [`ledger`], [`trigger`], [`runner::outlook`], [`runner::occupancy`], [`runner::roll`], [`context::AuthorityCell`] and the TLS settings in
+//! Every lock is a leaf: [`roster`], [`ledger`], [`trigger`], [`runner::outlook`], [`runner::occupancy`], [`runner::roll`], [`cron_job::register`],
+//! [`cron_job::schedule::zone`], [`context::AuthorityCell`] and the TLS settings in
 //! [`runner_client`] each guard their own map or cell; none is held while another is taken, across an await, or while calling
 //! anything of another module.
 

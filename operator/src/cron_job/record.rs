@@ -31,11 +31,20 @@ pub fn has(status: &CronJobStatus, name: &str) -> bool {
 pub fn begun(status: &mut CronJobStatus, identity: Identity, run: &Run, now: Timestamp) -> Option<RunStatus> {
     let started_at = Some(time(run.started_at.parse().unwrap_or(now)));
     add(status, RunStatus { started_at, ..blank(identity) });
-    ended(status, run, now)
+    ended(status, run, Stop::ByOthers, now)
+}
+
+/// Who stopped a run, if it was stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The operator, for the one after it.
+    ByUs,
+    /// Whoever put the workspace to sleep.
+    ByOthers,
 }
 
 /// Notes the end of a run, if it has ended. Returns it as it is then.
-pub fn ended(status: &mut CronJobStatus, run: &Run, now: Timestamp) -> Option<RunStatus> {
+pub fn ended(status: &mut CronJobStatus, run: &Run, stop: Stop, now: Timestamp) -> Option<RunStatus> {
     let end = run.end?;
     let noted = status.runs.iter_mut().find(|noted| noted.name == run.name && noted.outcome.is_none())?;
     let finished_at = run.finished_at.as_deref().and_then(|at| at.parse().ok()).unwrap_or(now);
@@ -44,12 +53,15 @@ pub fn ended(status: &mut CronJobStatus, run: &Run, now: Timestamp) -> Option<Ru
         (RunEnd::Exited, Some(0)) => RunOutcome::Succeeded,
         (RunEnd::Exited | RunEnd::NotStarted, _) => RunOutcome::Failed,
         (RunEnd::TimedOut, _) => RunOutcome::TimedOut,
-        // Nobody else may stop runs.
-        (RunEnd::Stopped, _) => RunOutcome::Replaced,
+        (RunEnd::Stopped, _) if stop == Stop::ByUs => RunOutcome::Replaced,
+        (RunEnd::Stopped, _) => RunOutcome::Failed,
         (RunEnd::Lost, _) => RunOutcome::Lost,
     });
     noted.exit_code = run.exit_code.map(i32::from);
-    noted.output_tail = tail(&run.output_tail);
+    noted.output_tail = tail(&run.output_tail).or_else(|| {
+        let is_others = end == RunEnd::Stopped && stop == Stop::ByOthers;
+        is_others.then(|| "it was stopped: its workspace was put to sleep or deleted".to_owned())
+    });
     Some(noted.clone())
 }
 
@@ -122,14 +134,33 @@ mod tests {
             (RunEnd::Exited, Some(2), RunOutcome::Failed),
             (RunEnd::Exited, None, RunOutcome::Failed),
             (RunEnd::TimedOut, Some(143), RunOutcome::TimedOut),
-            (RunEnd::Stopped, Some(143), RunOutcome::Replaced),
+            (RunEnd::Stopped, Some(143), RunOutcome::Failed),
             (RunEnd::NotStarted, None, RunOutcome::Failed),
             (RunEnd::Lost, None, RunOutcome::Lost),
         ] {
             let mut status = CronJobStatus::default();
             assert_eq!(begun(&mut status, identity(), &run(None, None), Timestamp::UNIX_EPOCH), None);
-            let ended = ended(&mut status, &run(Some(end), exit_code), Timestamp::UNIX_EPOCH).unwrap();
+            let ended = ended(&mut status, &run(Some(end), exit_code), Stop::ByOthers, Timestamp::UNIX_EPOCH)
+                .unwrap();
             assert_eq!((ended.outcome, ended.exit_code), (Some(outcome), exit_code.map(i32::from)));
+        }
+    }
+
+    #[test]
+    fn who_stopped_a_run_makes_the_difference() {
+        for (stop, outcome, words) in [
+            (Stop::ByUs, RunOutcome::Replaced, None),
+            (
+                Stop::ByOthers,
+                RunOutcome::Failed,
+                Some("it was stopped: its workspace was put to sleep or deleted"),
+            ),
+        ] {
+            let mut status = CronJobStatus::default();
+            begun(&mut status, identity(), &run(None, None), Timestamp::UNIX_EPOCH);
+            let stopped = run(Some(RunEnd::Stopped), Some(143));
+            let ended = ended(&mut status, &stopped, stop, Timestamp::UNIX_EPOCH).unwrap();
+            assert_eq!((ended.outcome, ended.output_tail.as_deref()), (Some(outcome), words));
         }
     }
 
@@ -139,7 +170,7 @@ mod tests {
         let done = run(Some(RunEnd::Exited), Some(0));
         let noted = begun(&mut status, identity(), &done, Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!(serde_json::to_value(&noted).unwrap()["finishedAt"], "2026-11-22T19:00:09Z");
-        assert_eq!(ended(&mut status, &done, Timestamp::UNIX_EPOCH), None);
+        assert_eq!(ended(&mut status, &done, Stop::ByOthers, Timestamp::UNIX_EPOCH), None);
         let read: CronJobStatus = serde_json::from_str(&serde_json::to_string(&status).unwrap()).unwrap();
         assert_eq!(read, status);
     }

@@ -5,14 +5,14 @@ use super::{
     Error,
     dereference::{Host, Whereabouts, host_of},
     due::{Choice, due},
-    record::{self, Identity},
+    record::{self, Identity, Stop},
     run_name,
     turn::Turn,
     validate::ValidatedCronJob,
 };
 use crate::runner_client;
 use jiff::Timestamp;
-use lodge_crds::{CatchUp, RunNow, RunOutcome, RunStatus};
+use lodge_crds::{CatchUp, ConcurrencyPolicy, RunNow, RunOutcome, RunStatus};
 use vm_api::ProblemCode;
 
 impl Turn<'_> {
@@ -68,7 +68,11 @@ impl Turn<'_> {
     }
 
     fn note_end(&mut self, run: &vm_api::Run) {
-        self.ended.extend(record::ended(&mut self.status, run, self.now));
+        // A leader before this one may have stopped it.
+        let is_ours = self.cron_job.spec.concurrency_policy == ConcurrencyPolicy::Replace
+            || self.register().is_stopping(&self.id, &run.name);
+        let stop = if is_ours { Stop::ByUs } else { Stop::ByOthers };
+        self.ended.extend(record::ended(&mut self.status, run, stop, self.now));
     }
 
     /// Takes runs of this CronJob into the status that the runner knows and the status doesn't.

@@ -9,7 +9,7 @@ use super::{
     record::{self, Identity},
     register::Register,
     run_name,
-    validate::{ValidatedCronJob, created, validate},
+    validate::{ValidatedCronJob, validate},
 };
 use crate::{
     context::Context,
@@ -266,7 +266,7 @@ impl<'a> Turn<'a> {
         let (schedule, time_zone) =
             (self.cron_job.spec.schedule.to_string(), self.cron_job.spec.time_zone.to_string());
         let until = match &self.status.followed {
-            None => created(self.cron_job),
+            None => self.cron_job.creation_timestamp().map_or(self.now, |time| time.0),
             Some(followed) if followed.schedule != schedule || followed.time_zone != time_zone => self.now,
             Some(followed) if followed.until.0.duration_since(self.now) > WRONG_CLOCK => self.now,
             Some(_) => return,

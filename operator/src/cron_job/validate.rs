@@ -45,8 +45,8 @@ pub fn validate(cron_job: &CronJob, zones: &Zones) -> Result<ValidatedCronJob, E
     let zone = zones
         .get(&spec.time_zone)
         .ok_or_else(|| Error::TimeZoneUnknown { name: spec.time_zone.to_string() })?;
-    let timetable =
-        Timetable::parse(&spec.schedule, zone, created(cron_job)).map_err(Error::ScheduleInvalid)?;
+    let created = cron_job.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+    let timetable = Timetable::parse(&spec.schedule, zone, created).map_err(Error::ScheduleInvalid)?;
     let (exec, env) = exec(&spec.action)?;
     Ok(ValidatedCronJob {
         namespace: cron_job.namespace().unwrap_or_default(),
@@ -67,11 +67,6 @@ pub fn validate(cron_job: &CronJob, zones: &Zones) -> Result<ValidatedCronJob, E
         is_suspended: spec.suspend,
         history: spec.history.clone(),
     })
-}
-
-/// When a CronJob was created: nothing earlier is ever due.
-pub fn created(cron_job: &CronJob) -> Timestamp {
-    cron_job.creation_timestamp().map_or(Timestamp::UNIX_EPOCH, |time| time.0)
 }
 
 fn exec(action: &CronAction) -> Result<(ExecRequest, Vec<EnvVar>), Error> {

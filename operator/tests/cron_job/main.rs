@@ -9,6 +9,7 @@ mod late;
 mod once;
 mod request;
 mod runs;
+mod timers;
 mod world;
 mod year;
 

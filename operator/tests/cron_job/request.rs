@@ -15,7 +15,7 @@ async fn each_value_runs_once_also_while_suspended() {
     world.request(VALUE);
     operator.reconcile().await.unwrap();
     let name = run_name::manual(&run_name::id("uid-of-nightly"), VALUE);
-    assert_eq!(world.runner.begun(), [name.clone()]);
+    assert_eq!(world.runner.begun(), std::slice::from_ref(&name));
     let asked = world.status().last_run_now.unwrap();
     assert_eq!((asked.value.as_str(), asked.name.as_str()), (VALUE, name.as_str()));
     assert_eq!(world.status().runs[0].scheduled_for.0.to_string(), "2026-03-01T00:00:30Z");

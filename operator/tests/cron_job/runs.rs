@@ -23,7 +23,7 @@ async fn a_run_begins_at_its_instant_and_costs_two_writes() {
     operator.reconcile().await.unwrap();
     let [name] = <[String; 1]>::try_from(world.runner.begun()).unwrap();
     assert_eq!(name, run_name::scheduled(&run_name::id("uid-of-nightly"), world.now()));
-    assert_eq!(world.status().active, [name.clone()]);
+    assert_eq!(world.status().active, std::slice::from_ref(&name));
     assert_eq!(world.status().next_schedule_time.unwrap().0.to_string(), "2026-03-02T03:00:00Z");
     assert_eq!(world.status().runs[0].workspace_uid.as_deref(), Some(ADA_UID));
     world.pass(Duration::from_secs(30)).await;

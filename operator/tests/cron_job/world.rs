@@ -121,12 +121,21 @@ impl World {
 
     /// An operator that has just begun to lead, and is connected to the runner.
     pub(crate) fn operator(&self) -> Operator {
+        self.operator_with(self.clock())
+    }
+
+    /// The same, whose clock shows what has passed of Tokio's time.
+    pub(crate) fn operator_with_running_clock(&self) -> Operator {
+        let (start, began) = (self.clock().now(), tokio::time::Instant::now());
+        self.operator_with(Clock::new(move || start + began.elapsed()))
+    }
+
+    fn operator_with(&self, clock: Clock) -> Operator {
         let config = Config::from(Args::parse_from(["operator", "--runner-image=lodge/vm-runner:1"]));
         let (writers, metrics) = (Writers::default(), Arc::new(Metrics::default()));
         let (announcer, outbox) = Announcer::new();
         let publisher = Publisher::new(self.api.client(), &config.identity, Arc::clone(&metrics));
-        let context =
-            Context::new(self.api.client(), config, writers.stores(), announcer, metrics, self.clock());
+        let context = Context::new(self.api.client(), config, writers.stores(), announcer, metrics, clock);
         let api = self.api.clone();
         let mut operator = Operator { context: Arc::new(context), api, writers, publisher, outbox };
         operator.connect(&self.runner);
@@ -272,6 +281,7 @@ impl Operator {
     pub(crate) fn sync(&mut self) {
         fill(&mut self.writers.workspaces, self.api.list("/apis/lodge.dev/v1alpha1", "workspaces"));
         fill(&mut self.writers.cron_jobs, self.api.list("/apis/lodge.dev/v1alpha1", "cronjobs"));
+        fill(&mut self.writers.pods, self.api.list("/api/v1", "pods"));
     }
 
     /// A line of the metrics.
