@@ -3,7 +3,7 @@
 //! Within a set the StatefulSet does it: it stops a pod, which puts its workspaces to sleep in order (`vm-runner serve` ends every
 //! VM, flushed, before it ends itself), waits until the new one is ready, and takes the next. Over all namespaces it is done
 //! here: a set gets its new form when fewer than `--runner-max-rolling` are being replaced. If the new form doesn't work, the
-//! first ones get stuck, and all others go on as they were.
+//! first ones get stuck, and for ten minutes all others go on as they were.
 //!
 //! Lock order: the lock is a leaf.
 
@@ -19,28 +19,33 @@ use tokio::time::Instant;
 
 /// For how long a set that got its new form is taken to be in replacement, whatever the watch shows: it may lag behind.
 const LAG: Duration = Duration::from_secs(10);
+/// For how long one that doesn't get done counts: one that can't, such as a dedicated runner with a RuntimeClass that doesn't
+/// exist, must not keep all others from being replaced.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// When to try again.
 pub(super) const AGAIN: Duration = Duration::from_secs(5);
 
-/// The sets that got a new form a short while ago.
+/// The sets that are being replaced, and since when.
 #[derive(Debug, Default)]
 pub struct Rolling(Mutex<HashMap<ObjectRef<StatefulSet>, Instant>>);
 
 impl Rolling {
-    /// Whether this set may get its new form now. `rolling` are those that are being replaced already.
+    /// Whether this set may get its new form now. `rolling` are those of which the watch shows that they are being replaced.
     fn admit(
         &self,
         set: &ObjectRef<StatefulSet>,
-        mut rolling: HashSet<ObjectRef<StatefulSet>>,
+        rolling: HashSet<ObjectRef<StatefulSet>>,
         most: u32,
     ) -> bool {
-        let mut granted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        granted.retain(|_, since| since.elapsed() < LAG);
-        rolling.extend(granted.keys().cloned());
-        let is_admitted =
-            rolling.contains(set) || u32::try_from(rolling.len()).is_ok_and(|rolling| rolling < most);
+        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        since.retain(|set, since| since.elapsed() < LAG || rolling.contains(set));
+        for set in rolling {
+            since.entry(set).or_insert_with(Instant::now);
+        }
+        let count = since.values().filter(|since| since.elapsed() < PATIENCE).count();
+        let is_admitted = since.contains_key(set) || u32::try_from(count).is_ok_and(|count| count < most);
         if is_admitted {
-            granted.insert(set.clone(), Instant::now());
+            since.insert(set.clone(), Instant::now());
         }
         is_admitted
     }
@@ -96,6 +101,8 @@ mod tests {
         );
         tokio::time::advance(LAG).await;
         assert!(rolling.admit(&set("c"), HashSet::from([set("a")]), 2), "b is done");
+        tokio::time::advance(PATIENCE).await;
+        assert!(rolling.admit(&set("d"), HashSet::from([set("a"), set("c")]), 2), "they get nowhere");
     }
 
     #[test]
