@@ -45,6 +45,12 @@ pub struct RunnerArgs {
     /// Runtime class of shared runner pods.
     #[arg(long)]
     pub runner_runtime_class: Option<String>,
+    /// Priority class of runner pods, dedicated ones too.
+    #[arg(long)]
+    pub runner_priority_class: Option<String>,
+    /// Namespace whose pods may scrape the runners' metrics, besides Lodge's own; may be given several times.
+    #[arg(long)]
+    pub runner_scrape_namespace: Vec<String>,
     /// Most Workspaces of one shared runner. What is bounded by it: how many of them the loss of one pod stops, how long its
     /// successor takes to be told all of them, and how much memory they want when all of them are awake.
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
@@ -116,6 +122,10 @@ pub struct RunnerConfig {
     pub tolerations: Vec<Toleration>,
     /// Runtime class.
     pub runtime_class: Option<String>,
+    /// Priority class.
+    pub priority_class: Option<String>,
+    /// Namespaces whose pods may scrape metrics, besides Lodge's own.
+    pub scrape_namespaces: Vec<String>,
     /// How much runs on them.
     pub packing: Packing,
 }
@@ -149,6 +159,8 @@ impl From<RunnerArgs> for RunnerConfig {
             runner_node_selector,
             runner_tolerations,
             runner_runtime_class,
+            runner_priority_class,
+            runner_scrape_namespace,
             runner_max_workspaces,
             runner_storage_overcommit,
             runner_max_replicas,
@@ -167,6 +179,8 @@ impl From<RunnerArgs> for RunnerConfig {
             node_selector: runner_node_selector.into_iter().collect(),
             tolerations: runner_tolerations.0,
             runtime_class: runner_runtime_class.filter(|class| !class.is_empty()),
+            priority_class: runner_priority_class.filter(|class| !class.is_empty()),
+            scrape_namespaces: runner_scrape_namespace.into_iter().filter(|name| !name.is_empty()).collect(),
             packing: Packing {
                 max_workspaces: runner_max_workspaces,
                 storage_overcommit: runner_storage_overcommit,

@@ -88,7 +88,7 @@ pub fn build(
     Prepared {
         secret: secret::build_secret(namespace, leaf),
         service: service::build_service(namespace),
-        network_policy: network_policy::build_network_policy(namespace, system),
+        network_policy: network_policy::build_network_policy(namespace, system, &config.scrape_namespaces),
         stateful_sets: sets
             .iter()
             .map(|set| stateful_set::build_stateful_set(namespace, set, config))

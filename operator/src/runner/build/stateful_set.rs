@@ -148,6 +148,7 @@ fn build_pod(set: &RunnerSet, config: &RunnerConfig) -> PodSpec {
         node_selector: (!set.node_selector.is_empty()).then(|| set.node_selector.clone()),
         tolerations: (!set.tolerations.is_empty()).then(|| set.tolerations.clone()),
         runtime_class_name: set.runtime_class.clone(),
+        priority_class_name: config.priority_class.clone(),
         image_pull_secrets: (!config.pull_secrets.is_empty()).then(|| {
             config.pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() }).collect()
         }),
