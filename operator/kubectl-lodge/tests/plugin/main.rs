@@ -9,6 +9,8 @@ mod files;
 #[cfg(test)]
 mod looking;
 #[cfg(test)]
+mod real;
+#[cfg(test)]
 mod shell;
 #[cfg(test)]
 mod support;

@@ -3,5 +3,6 @@
 pub(crate) mod answer;
 pub(crate) mod pki;
 pub(crate) mod pty;
+pub(crate) mod runner;
 pub(crate) mod socket;
 pub(crate) mod world;
