@@ -224,6 +224,53 @@ mod tests {
         assert!(!Arc::ptr_eq(&first, &store.current().unwrap()));
     }
 
+    /// The certificate that a client is shown who asks for a name, and trusts that of the Secret.
+    fn shown(store: &TlsStore, name: &'static str, trusted: &Secret) -> CertificateDer<'static> {
+        let mut roots = RootCertStore::empty();
+        roots.add(certificates(trusted, CERTIFICATE_KEY).unwrap().remove(0)).unwrap();
+        let config = ClientConfig::builder_with_provider(store.provider.clone())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut client = rustls::ClientConnection::new(Arc::new(config), name.try_into().unwrap()).unwrap();
+        let mut server = rustls::ServerConnection::new(store.current().unwrap().server.clone()).unwrap();
+        while client.is_handshaking() {
+            let mut flight = Vec::new();
+            while client.wants_write() {
+                client.write_tls(&mut flight).unwrap();
+            }
+            server.read_tls(&mut flight.as_slice()).unwrap();
+            server.process_new_packets().unwrap();
+            let mut flight = Vec::new();
+            while server.wants_write() {
+                server.write_tls(&mut flight).unwrap();
+            }
+            client.read_tls(&mut flight.as_slice()).unwrap();
+            client.process_new_packets().unwrap();
+        }
+        client.peer_certificates().unwrap()[0].clone().into_owned()
+    }
+
+    #[test]
+    fn clients_are_shown_the_certificate_of_the_name_that_they_ask_for() {
+        let (store, own) = (store(), secret(|_| ()));
+        store.replace(&own).unwrap();
+        let made = rcgen::generate_simple_self_signed(vec!["lodge.example.com".to_owned()]).unwrap();
+        let serving = secret(|data| {
+            data.insert(CERTIFICATE_KEY.to_owned(), ByteString(made.cert.pem().into_bytes()));
+            data.insert(
+                PRIVATE_KEY_KEY.to_owned(),
+                ByteString(made.signing_key.serialize_pem().into_bytes()),
+            );
+        });
+        store.serve(Some(&serving)).unwrap();
+        assert_eq!(shown(&store, "lodge.example.com", &serving), *made.cert.der());
+        let own_certificate = certificates(&own, CERTIFICATE_KEY).unwrap().remove(0);
+        assert_eq!(shown(&store, "lodge-gateway", &own), own_certificate);
+        assert!(store.expiry().is_some());
+    }
+
     #[test]
     fn a_secret_that_cannot_be_used_changes_nothing_and_is_named_by_its_key() {
         let store = store();
