@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use kube::Client;
 use rustls::crypto::CryptoProvider;
@@ -33,6 +34,9 @@ use crate::server::Server;
 use crate::spawn::Spawner;
 use crate::tls::TlsStore;
 use crate::watch;
+
+/// Before everything is dropped, those who wait for an answer are told that it will not come, for so long.
+const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// Why a gateway cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +70,7 @@ struct Foreground {
     /// Connections of clients, and tunnels.
     spawner: Spawner,
     closing: CancellationToken,
+    last_call: CancellationToken,
 }
 
 /// What the watches need.
@@ -130,7 +135,11 @@ impl Gateway {
         let client_ca = Arc::new(ClientCa::new(provider));
         let end = CancellationToken::new();
         let background = Spawner::new(end.clone());
-        let foreground = Foreground { spawner: Spawner::new(end.clone()), closing: CancellationToken::new() };
+        let foreground = Foreground {
+            spawner: Spawner::new(end.clone()),
+            closing: CancellationToken::new(),
+            last_call: CancellationToken::new(),
+        };
         let handler = build_handler(&config, &client, &state, client_ca.clone(), &background, &foreground);
         let server = Arc::new(Server {
             handler: Arc::new(handler),
@@ -169,7 +178,7 @@ impl Gateway {
         for listener in probes {
             background.spawn(plain::serve(listener, state.clone(), background.clone()));
         }
-        let closing = server.closing.clone();
+        let (closing, last_call) = (server.closing.clone(), server.handler.leases.last_call.clone());
         let connections = server.spawner.clone();
         let accepting = server.run(clients);
         let stopping = async {
@@ -181,8 +190,13 @@ impl Gateway {
             closing.cancel();
         };
         tokio::join!(accepting, stopping);
-        if tokio::time::timeout(config.timeouts.drain, connections.ended()).await.is_err() {
-            tracing::warn!("requests were still going on after --drain-timeout: dropped");
+        let patience = config.timeouts.drain.saturating_sub(LAST_CALL);
+        if tokio::time::timeout(patience, connections.ended()).await.is_err() {
+            tracing::warn!("requests still go on: --drain-timeout is over in a moment");
+            last_call.cancel();
+            let rest = config.timeouts.drain.saturating_sub(patience);
+            // What is left now is dropped with the token below.
+            let _ = tokio::time::timeout(rest, connections.ended()).await;
         }
         end.cancel();
         connections.ended().await;
@@ -235,6 +249,7 @@ fn build_handler(
         authorizer: Arc::new(Authorizer::new(reviewer, timeouts.clone(), limits.cached_reviews)),
         timeouts: timeouts.clone(),
         closing: foreground.closing.clone(),
+        last_call: foreground.last_call.clone(),
     };
     Handler {
         leases: Arc::new(leases),

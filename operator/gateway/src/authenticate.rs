@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus, UserInfo};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
@@ -183,21 +183,22 @@ impl Authenticator {
 
 /// What a client came with, to be reviewed again.
 #[derive(Clone)]
-pub(crate) struct Credentials(HeaderMap);
+pub(crate) struct Credentials(Option<HeaderValue>);
 
 impl Credentials {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let values = headers.get_all(AUTHORIZATION).iter();
-        Self(values.map(|value| (AUTHORIZATION, value.clone())).collect())
+        // Who was let in came with one, or with a certificate.
+        Self(headers.get(AUTHORIZATION).cloned())
     }
 
-    pub(crate) fn headers(&self) -> &HeaderMap {
-        &self.0
+    /// As they came.
+    pub(crate) fn headers(&self) -> HeaderMap {
+        self.0.iter().map(|value| (AUTHORIZATION, value.clone())).collect()
     }
 
     /// Whether they are a token that says itself that its time is over.
     pub(crate) fn have_expired(&self) -> bool {
-        let expiry = bearer_token(&self.0).ok().and_then(expiry);
+        let expiry = bearer_token(&self.headers()).ok().and_then(expiry);
         expiry.is_some_and(|expiry| expiry <= SystemTime::now())
     }
 }
@@ -245,8 +246,6 @@ fn accepted_user(status: TokenReviewStatus, audiences: Option<&[String]>) -> Opt
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
 
     fn headers(values: &[&'static str]) -> HeaderMap {

@@ -17,12 +17,13 @@ use vm_api::header::SERVER_TIMING;
 
 use crate::answer::{AnswerBody, Ending, Observed, Term};
 use crate::audit::Record;
+use crate::authenticate::Credentials;
 use crate::authorize::Question;
 use crate::body::ClientBody;
 use crate::config::{Limits, Rate};
 use crate::deliver::{self, Delivered, Errand, Postman};
 use crate::header;
-use crate::lease::{Expiry, Holder, Leases, Stop};
+use crate::lease::{Expiry, Holder, Leases, Running, Stop};
 use crate::metrics::{Metrics, Phase};
 use crate::openapi::OpenApi;
 use crate::peer::{Peer, Presence};
@@ -30,7 +31,7 @@ use crate::problem::Refusal;
 use crate::rate::{Excess, Meters, Stay};
 use crate::request_id::RequestIds;
 use crate::review_cache::ANY_AGE;
-use crate::route::{self, BodyKind, Call};
+use crate::route::{self, BodyKind};
 use crate::spawn::Spawner;
 use crate::trace::Trace;
 use crate::tunnel;
@@ -137,11 +138,13 @@ impl Handler {
         let question = Question { namespace: call.namespace, name: call.name, permission: call.permission };
         self.leases.authorizer.authorize(&user, &question).await?;
         let timing = Timing { identity, permission: began.elapsed() - identity };
-        let holder = self.leases.holder(request.headers(), visitor.peer, &call);
+        let credentials = Credentials::of(request.headers());
+        let holder =
+            Holder { leases: &self.leases, credentials: &credentials, peer: visitor.peer, call: &call };
         header::prepare_request(request.headers_mut(), &user.name, &visitor.request_id, &visitor.trace);
         match opening.filter(|_| call.is_websocket()) {
-            Some(opening) => self.open_tunnel(&call, request, opening, holder, visitor).await,
-            None => self.forward(&call, request, holder, timing).await,
+            Some(opening) => self.open_tunnel(holder, request, opening, visitor).await,
+            None => self.forward(holder, request, timing).await,
         }
     }
 
@@ -184,11 +187,11 @@ impl Handler {
 
     async fn forward(
         &self,
-        call: &Call<'_>,
+        holder: Holder<'_>,
         request: Request<Incoming>,
-        holder: Holder,
         timing: Timing,
     ) -> Result<Outcome, Refusal> {
+        let call = holder.call;
         let (parts, body) = request.into_parts();
         let (limit, argument) = match call.body_kind() {
             BodyKind::Document => (self.limits.exec_body_bytes, "--max-exec-body-bytes"),
@@ -208,16 +211,12 @@ impl Handler {
         let is_idempotent = call.is_idempotent(&parts.method, &parts.headers, parts.uri.query());
         let only_reads = call.only_reads(&parts.method);
         let errand = Errand { call, parts, is_idempotent };
-        let delivery = self.postman.deliver(&errand, body);
-        let Delivered { mut response, held } = match is_upload {
-            true => {
-                let lease = holder.clone().lease(Stop::Waits, Expiry::Ends);
-                tokio::select! {
-                    delivered = delivery => delivered?,
-                    _ = lease => return Err(withdrawn()),
-                }
-            }
-            false => delivery.await?,
+        let lease = is_upload.then(|| holder.lease(Stop::Waits, Expiry::Ends));
+        let Delivered { mut response, held } = tokio::select! {
+            biased;
+            delivered = self.postman.deliver(&errand, body) => delivered?,
+            () = self.leases.last_call.cancelled() => return Err(cut_off()),
+            () = over(lease) => return Err(withdrawn()),
         };
         self.observe(timing, held, &mut response);
         let term = term(call.area, only_reads, &response, holder);
@@ -226,10 +225,9 @@ impl Handler {
 
     async fn open_tunnel(
         &self,
-        call: &Call<'_>,
+        holder: Holder<'_>,
         mut request: Request<Incoming>,
         opening: Opening,
-        holder: Holder,
         visitor: &mut Visitor<'_>,
     ) -> Result<Outcome, Refusal> {
         let client = hyper::upgrade::on(&mut request);
@@ -237,7 +235,7 @@ impl Handler {
         opening.ask(&mut parts.headers, [visitor.random[0], visitor.random[1]]);
         // A request that opens a WebSocket has no body; what an extended CONNECT carries belongs to the tunnel.
         drop(body);
-        let errand = Errand { call, parts, is_idempotent: true };
+        let errand = Errand { call: holder.call, parts, is_idempotent: true };
         let Delivered { mut response, held: _ } = self.postman.deliver_empty(&errand).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response.into());
@@ -339,7 +337,7 @@ impl Handler {
 }
 
 /// For how long an answer may go on, if it may take long.
-fn term(area: Area, only_reads: bool, response: &Response<AnswerBody>, holder: Holder) -> Option<Term> {
+fn term(area: Area, only_reads: bool, response: &Response<AnswerBody>, holder: Holder<'_>) -> Option<Term> {
     let kind = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let is_events = kind.starts_with(b"text/event-stream");
     let size = response.body().size_hint().exact();
@@ -350,6 +348,24 @@ fn term(area: Area, only_reads: bool, response: &Response<AnswerBody>, holder: H
     let stop = if is_events && only_reads { Stop::Ends } else { Stop::Waits };
     let expiry = if area == Area::Exec { Expiry::Passes } else { Expiry::Ends };
     Some(Term { lease: holder.lease(stop, expiry), just_ends: stop == Stop::Ends })
+}
+
+/// Completes when a lease is over; never without one.
+async fn over(lease: Option<Running>) {
+    match lease {
+        Some(lease) => drop(lease.await),
+        None => std::future::pending().await,
+    }
+}
+
+fn cut_off() -> Refusal {
+    Refusal::new(
+        ProblemCode::ShuttingDown,
+        "this gateway stops and could not wait for the answer any longer; the request may have been carried out: look \
+         before you send it again",
+    )
+    .with_status(StatusCode::BAD_GATEWAY)
+    .with_limit("--drain-timeout")
 }
 
 fn withdrawn() -> Refusal {

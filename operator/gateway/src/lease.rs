@@ -9,7 +9,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use vm_api::area::Permission;
@@ -51,11 +50,21 @@ pub(crate) struct Leases {
     pub(crate) timeouts: Timeouts,
     /// No new requests, please.
     pub(crate) closing: CancellationToken,
+    /// No more waiting for answers, please: everything is cut off in a moment.
+    pub(crate) last_call: CancellationToken,
 }
 
-/// Who holds a stream, and what they need for it.
-#[derive(Clone)]
-pub(crate) struct Holder {
+/// Who may hold a stream, and what they need for it. Costs nothing until there is one.
+#[derive(Clone, Copy)]
+pub(crate) struct Holder<'a> {
+    pub(crate) leases: &'a Arc<Leases>,
+    pub(crate) credentials: &'a Credentials,
+    pub(crate) peer: &'a Arc<Peer>,
+    pub(crate) call: &'a Call<'a>,
+}
+
+/// The same, for as long as it takes.
+struct Tenant {
     leases: Arc<Leases>,
     credentials: Credentials,
     peer: Arc<Peer>,
@@ -82,24 +91,20 @@ pub(crate) enum Expiry {
     Passes,
 }
 
-impl Leases {
-    pub(crate) fn holder(self: &Arc<Self>, headers: &HeaderMap, peer: &Arc<Peer>, call: &Call<'_>) -> Holder {
-        Holder {
-            leases: self.clone(),
-            credentials: Credentials::of(headers),
+impl Holder<'_> {
+    /// Completes when the stream must end.
+    pub(crate) fn lease(self, stop: Stop, expiry: Expiry) -> Running {
+        let Self { leases, credentials, peer, call } = self;
+        let tenant = Tenant {
+            leases: leases.clone(),
+            credentials: credentials.clone(),
             peer: peer.clone(),
             namespace: call.namespace.into(),
             name: call.name.into(),
             permission: call.permission,
-        }
-    }
-}
-
-impl Holder {
-    /// Completes when the stream must end.
-    pub(crate) fn lease(self, stop: Stop, expiry: Expiry) -> Running {
-        let closing = self.leases.closing.clone();
-        let withdrawn = self.withdrawn(expiry);
+        };
+        let closing = leases.closing.clone();
+        let withdrawn = tenant.withdrawn(expiry);
         Box::pin(async move {
             match stop {
                 Stop::Ends => tokio::select! {
@@ -110,7 +115,9 @@ impl Holder {
             }
         })
     }
+}
 
+impl Tenant {
     async fn withdrawn(self, expiry: Expiry) -> Parting {
         let Timeouts { stream_recheck, outage_grace, .. } = self.leases.timeouts;
         let most_age = WITHDRAWN_WITHIN.saturating_sub(stream_recheck);
@@ -130,8 +137,7 @@ impl Holder {
     /// Whether the stream may go on, if anybody can say.
     async fn review(&self, most_age: Duration, expiry: Expiry) -> Option<bool> {
         let Leases { authenticator, authorizer, .. } = &*self.leases;
-        let headers = self.credentials.headers();
-        let user = match authenticator.authenticate(headers, &self.peer, most_age).await {
+        let user = match authenticator.authenticate(&self.credentials.headers(), &self.peer, most_age).await {
             Ok(user) => user,
             Err(authenticate::Error::Unavailable(_) | authenticate::Error::TooMany(_)) => return None,
             Err(_) if expiry == Expiry::Passes && self.credentials.have_expired() => return Some(true),

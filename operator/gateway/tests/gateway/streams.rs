@@ -263,3 +263,18 @@ async fn what_a_command_says_is_not_cut_off_by_a_gateway_that_stops() {
     drop(writer);
     assert_eq!(next(&mut body).await, None);
 }
+
+#[tokio::test]
+async fn who_waits_too_long_for_an_answer_of_a_gateway_that_stops_is_told_so() {
+    let script: Script = Arc::new(|_| Box::pin(std::future::pending()));
+    let timeouts = Timeouts { drain: Duration::from_millis(1_100), ..stopping() };
+    let (world, _runner) = World::usual_with(script, timeouts, Limits::default()).await;
+    let mut connection = world.connect(None).await;
+    let stop = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        world.stop.cancel();
+    };
+    let (answered, ()) = tokio::join!(connection.send(exec("ada")), stop);
+    assert_eq!((answered.status, answered.code().as_str()), (502, "shutting-down"));
+    assert_eq!(answered.json()["limit"], "gateway --drain-timeout");
+}

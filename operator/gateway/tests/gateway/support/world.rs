@@ -28,6 +28,8 @@ use super::pki::{Authority, Identity, provider};
 use super::runner::{Runner, Script};
 
 pub(crate) const NAMESPACE: &str = "team-a";
+/// What the gateway is called in its certificate.
+pub(crate) const GATEWAY_NAME: &str = "lodge-gateway.lodge-system.svc";
 pub(crate) const RUNNER_NAMES: [&str; 1] = ["*.lodge-runner.team-a.svc"];
 
 pub(crate) type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -47,7 +49,7 @@ pub(crate) struct World {
 impl World {
     /// A world whose gateway expects runners at `runner_port`.
     pub(crate) async fn with(runner_port: u16, timeouts: Timeouts, limits: Limits) -> Self {
-        Self::start(Authority::new("lodge"), runner_port, Vec::new(), timeouts, limits, |_| ()).await
+        Self::around(Authority::new("lodge"), runner_port, Vec::new(), timeouts, limits, |_| ()).await
     }
 
     /// A world with a bound workspace `ada` and its runner, in which `jane` may do everything with token `jane-token`.
@@ -70,7 +72,7 @@ impl World {
         let runner = Runner::start(&lodge, &lodge.machine(&RUNNER_NAMES), script).await;
         let audiences = audiences.iter().map(|audience| (*audience).to_owned()).collect();
         let port = runner.address.port();
-        let world = Self::start(lodge, port, audiences, timeouts, limits, |api| {
+        let world = Self::around(lodge, port, audiences, timeouts, limits, |api| {
             api.put("workspaces", workspace("ada", Some("lodge-runner-0")));
             api.put("pods", pod(Some("127.0.0.1")));
         })
@@ -79,7 +81,8 @@ impl World {
         (world, runner)
     }
 
-    async fn start(
+    /// A gateway, and what it finds in the cluster.
+    pub(crate) async fn around(
         lodge: Authority,
         runner_port: u16,
         token_audiences: Vec<String>,
@@ -152,7 +155,7 @@ impl World {
 
     /// A connection that speaks a protocol and has said nothing yet.
     pub(crate) async fn tls(&self, protocol: &str) -> TlsStream<TcpStream> {
-        tls(self.address, &self.lodge, None, protocol).await
+        tls(self.address, GATEWAY_NAME, &self.lodge, None, protocol).await
     }
 
     /// An HTTP/2 connection, and what drives it.
@@ -199,7 +202,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) async fn open(address: SocketAddr, lodge: &Authority, identity: Option<&Identity>) -> Self {
-        let tls = tls(address, lodge, identity, "http/1.1").await;
+        let tls = tls(address, GATEWAY_NAME, lodge, identity, "http/1.1").await;
         let (sender, connection) = http1::handshake(TokioIo::new(tls)).await.unwrap();
         Self { sender, _task: AbortOnDrop(tokio::spawn(async { drop(connection.await) })) }
     }
@@ -218,6 +221,7 @@ impl Connection {
 
 pub(crate) async fn tls(
     address: SocketAddr,
+    name: &'static str,
     lodge: &Authority,
     identity: Option<&Identity>,
     protocol: &str,
@@ -233,7 +237,7 @@ pub(crate) async fn tls(
     config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
     let tcp = TcpStream::connect(address).await.unwrap();
     tcp.set_nodelay(true).unwrap();
-    let name = ServerName::try_from("lodge-gateway.lodge-system.svc").unwrap();
+    let name = ServerName::try_from(name).unwrap();
     TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
 }
 
