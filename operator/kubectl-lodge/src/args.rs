@@ -155,8 +155,22 @@ pub(crate) struct ClusterArgs {
     pub(crate) wait: WireDuration,
 }
 
+/// Where, as whom, and with which variables a command runs.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Setting {
+    /// Set a variable for the command (repeatable)
+    #[arg(short = 'e', long = "env", value_name = "NAME=VALUE", value_parser = parse_env)]
+    pub(crate) env: Vec<EnvVar>,
+    /// Directory to run in; default is the home of the workspace's user
+    #[arg(short = 'w', long = "workdir", value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+    /// Account in the workspace to run as; default is the workspace's user
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(crate) run_as: Option<String>,
+}
+
 /// Reads `NAME=VALUE`.
-pub(crate) fn parse_env(text: &str) -> Result<EnvVar, String> {
+fn parse_env(text: &str) -> Result<EnvVar, String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => {
             Ok(EnvVar { name: name.to_owned(), value: value.to_owned() })
@@ -200,7 +214,7 @@ mod tests {
 
     #[test]
     fn variables_are_written_as_name_and_value() {
-        let env = exec(&["ada", "-e", "A=b=c", "--env", "B=", "--", "env"]).unwrap().env;
+        let env = exec(&["ada", "-e", "A=b=c", "--env", "B=", "--", "env"]).unwrap().setting.env;
         assert_eq!((env[0].name.as_str(), env[0].value.as_str()), ("A", "b=c"));
         assert_eq!((env[1].name.as_str(), env[1].value.as_str()), ("B", ""));
         assert!(exec(&["ada", "-e", "=x", "--", "env"]).unwrap_err().contains("NAME=VALUE"));

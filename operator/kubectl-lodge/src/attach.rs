@@ -10,8 +10,9 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use vm_api::{ProblemCode, ProcessExit, ShellControl, ShellInfo, ShellMessage, WireDuration};
+use vm_api::{ProblemCode, ProcessExit, ShellControl, ShellInfo, ShellMessage, ShellRequest, WireDuration};
 
+use crate::args::Setting;
 use crate::detach::{DetachKeys, Scanner};
 use crate::error::Error;
 use crate::gateway::Patience;
@@ -25,6 +26,8 @@ use crate::tty::{Screen, Window};
 pub(crate) const RECONNECT: Duration = Duration::from_mins(1);
 /// A connection that is quiet for longer than this is broken: the runner pings every 20 s.
 const SILENCE: Duration = Duration::from_secs(50);
+/// A connection that has lasted this long was one.
+const STABLE: Duration = Duration::from_secs(5);
 /// How long a message may take to leave.
 const SEND_TIMEOUT: Duration = Duration::from_secs(20);
 const KILL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -59,6 +62,21 @@ pub(crate) struct Attachment<'a> {
     pub(crate) keys: &'a DetachKeys,
     pub(crate) with_input: bool,
     pub(crate) on_signal: OnSignal,
+}
+
+/// A login shell in this setting, in a terminal of the size of the one here.
+pub(crate) fn shell_request(setting: Setting, terminal: &Terminal) -> ShellRequest {
+    let Setting { env, workdir, run_as } = setting;
+    let window = terminal.tty.as_ref().and_then(Window::of);
+    ShellRequest {
+        command: None,
+        argv: None,
+        env,
+        cwd: workdir,
+        user: run_as,
+        cols: window.map(|window| window.cols),
+        rows: window.map(|window| window.rows),
+    }
 }
 
 /// What one connection came to.
@@ -101,9 +119,15 @@ impl Attached<'_, '_> {
         loop {
             let outcome = match self.connect().await {
                 Ok(Ok(socket)) => {
-                    broken = None;
-                    pause = FIRST_PAUSE;
-                    self.serve(socket).await?
+                    let began = Instant::now();
+                    broken.get_or_insert(began);
+                    let outcome = self.serve(socket).await?;
+                    // One that breaks at once, again and again, is no connection.
+                    if began.elapsed() > STABLE {
+                        broken = Some(Instant::now());
+                        pause = FIRST_PAUSE;
+                    }
+                    outcome
                 }
                 Ok(Err(wish)) => Outcome::Ended(Ending::Signaled(wish)),
                 // Only a connection that was there comes back.

@@ -16,13 +16,12 @@ use std::time::Duration;
 
 use vm_api::process::MAX_OUTPUT_BUFFER_BYTES;
 use vm_api::{
-    Base64, EnvVar, ExecRequest, OutputMessage, ProcessExit, ProcessInfo, ProcessRequest, StdinMode,
-    WireDuration,
+    Base64, ExecRequest, OutputMessage, ProcessExit, ProcessInfo, ProcessRequest, StdinMode, WireDuration,
 };
 
 use self::input::Begun;
 use self::stream::OutputStream;
-use crate::args::{ClusterArgs, parse_env};
+use crate::args::{ClusterArgs, Setting};
 use crate::error::{self, Error};
 use crate::gateway::Ask;
 use crate::remote::Remote;
@@ -90,15 +89,8 @@ pub(crate) struct ExecArgs {
     /// Keys that leave the command running in its terminal (with -t); none turns them off
     #[arg(long, value_name = "KEYS", default_value = crate::detach::DEFAULT, env = "LODGE_DETACH_KEYS")]
     pub(crate) detach_keys: crate::detach::DetachKeys,
-    /// Set a variable for the command (repeatable)
-    #[arg(short = 'e', long = "env", value_name = "NAME=VALUE", value_parser = parse_env)]
-    pub(crate) env: Vec<EnvVar>,
-    /// Directory to run in; default is the home of the workspace's user
-    #[arg(short = 'w', long = "workdir", value_name = "DIR")]
-    pub(crate) workdir: Option<String>,
-    /// Account in the workspace to run as; default is the workspace's user
-    #[arg(long, value_name = "ACCOUNT")]
-    pub(crate) run_as: Option<String>,
+    #[command(flatten)]
+    pub(crate) setting: Setting,
     /// End the command after this, such as 30s or 5m; default and most is spec.limits.commandTimeout
     #[arg(long, value_name = "DURATION")]
     pub(crate) timeout: Option<WireDuration>,
@@ -160,8 +152,8 @@ async fn begin(
 }
 
 fn exec_request(args: ExecArgs, input: Option<Vec<u8>>) -> ExecRequest {
-    let ExecArgs { name: _, command, shell, stdin: _, tty: _, detach_keys: _, env, workdir, run_as, timeout } =
-        args;
+    let ExecArgs { name: _, command, shell, stdin: _, tty: _, detach_keys: _, setting, timeout } = args;
+    let Setting { env, workdir, run_as } = setting;
     ExecRequest {
         argv: shell.is_none().then_some(command),
         command: shell,

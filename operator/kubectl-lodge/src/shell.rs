@@ -1,17 +1,16 @@
 //! `kubectl lodge shell`: the login shell of a workspace, or another command, in a terminal that can be left and found
 //! again, by several people at once.
 
-use vm_api::{EnvVar, ProcessExit, ShellInfo, ShellList, ShellRequest};
+use vm_api::{ProcessExit, ShellInfo, ShellList, ShellRequest};
 
-use crate::args::{ClusterArgs, Format, parse_env};
-use crate::attach::{Attachment, Ending, OnSignal};
+use crate::args::{ClusterArgs, Format, Setting};
+use crate::attach::{Attachment, Ending, OnSignal, shell_request};
 use crate::error::Error;
 use crate::exec::shell_code;
 use crate::gateway::Ask;
 use crate::remote::Remote;
 use crate::table::{self, Table};
 use crate::terminal::Terminal;
-use crate::tty::Window;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -65,15 +64,8 @@ pub(crate) struct ShellArgs {
     /// Keys that leave the shell; none turns them off
     #[arg(long, value_name = "KEYS", default_value = crate::detach::DEFAULT, env = "LODGE_DETACH_KEYS")]
     pub(crate) detach_keys: crate::detach::DetachKeys,
-    /// Set a variable for the shell (repeatable)
-    #[arg(short = 'e', long = "env", value_name = "NAME=VALUE", value_parser = parse_env)]
-    pub(crate) env: Vec<EnvVar>,
-    /// Directory to start in; default is the home of the workspace's user
-    #[arg(short = 'w', long = "workdir", value_name = "DIR")]
-    pub(crate) workdir: Option<String>,
-    /// Account in the workspace to run as; default is the workspace's user
-    #[arg(long, value_name = "ACCOUNT")]
-    pub(crate) run_as: Option<String>,
+    #[command(flatten)]
+    pub(crate) setting: Setting,
     /// How --list prints
     #[arg(short = 'o', long, value_enum, value_name = "FORMAT")]
     pub(crate) output: Option<Format>,
@@ -85,8 +77,7 @@ pub(crate) async fn run(
     cluster_args: ClusterArgs,
     terminal: &mut Terminal,
 ) -> Result<u8, Error> {
-    let ShellArgs { name, command, attach, list, end, detach, detach_keys, env, workdir, run_as, output } =
-        args;
+    let ShellArgs { name, command, attach, list, end, detach, detach_keys, setting, output } = args;
     let remote = Remote::open(&name, &cluster_args).await?;
     if list {
         let shells: ShellList = remote.document(Ask::get(remote.route.shells()), terminal).await?;
@@ -101,16 +92,8 @@ pub(crate) async fn run(
     let (shell, after): (ShellInfo, _) = match attach {
         Some(id) => (remote.document(Ask::get(remote.route.shell(&id, "")), terminal).await?, None),
         None => {
-            let window = terminal.tty.as_ref().and_then(Window::of);
-            let request = ShellRequest {
-                command: None,
-                argv: (!command.is_empty()).then_some(command),
-                env,
-                cwd: workdir,
-                user: run_as,
-                cols: window.map(|window| window.cols),
-                rows: window.map(|window| window.rows),
-            };
+            let argv = (!command.is_empty()).then_some(command);
+            let request = ShellRequest { argv, ..shell_request(setting, terminal) };
             (remote.document(Ask::post(remote.route.shells()).json(&request), terminal).await?, Some(0))
         }
     };

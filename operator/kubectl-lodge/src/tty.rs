@@ -108,3 +108,27 @@ impl Screen {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::LocalModes;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_gives_the_terminal_back() {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let tty = std::fs::File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+        let is_raw = || !tcgetattr(&tty).unwrap().local_modes.contains(LocalModes::ICANON);
+        let duplicate = OwnedFd::from(tty.try_clone().unwrap());
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _raw = RawMode::enter(duplicate).unwrap();
+            assert!(!is_raw(), "on purpose: it is raw now");
+        }));
+        assert!(outcome.is_err() && !is_raw());
+    }
+}

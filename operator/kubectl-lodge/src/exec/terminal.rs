@@ -3,29 +3,23 @@
 use vm_api::{ShellInfo, ShellRequest};
 
 use super::{ExecArgs, shell_code};
+use crate::attach::shell_request;
 use crate::attach::{Attachment, Ending, OnSignal};
 use crate::error::Error;
 use crate::gateway::Ask;
 use crate::remote::Remote;
 use crate::terminal::Terminal;
-use crate::tty::Window;
 
 /// Runs the command.
 pub(super) async fn run(args: ExecArgs, remote: &Remote, terminal: &mut Terminal) -> Result<u8, Error> {
-    let ExecArgs { name: _, command, shell, stdin, tty: _, detach_keys, env, workdir, run_as, timeout: _ } =
-        args;
+    let ExecArgs { name: _, command, shell, stdin, tty: _, detach_keys, setting, timeout: _ } = args;
     if stdin && terminal.tty.is_none() {
         terminal.tell("standard input is no terminal: what it has is typed into the command's terminal");
     }
-    let window = terminal.tty.as_ref().and_then(Window::of);
     let request = ShellRequest {
         argv: shell.is_none().then_some(command),
         command: shell,
-        env,
-        cwd: workdir,
-        user: run_as,
-        cols: window.map(|window| window.cols),
-        rows: window.map(|window| window.rows),
+        ..shell_request(setting, terminal)
     };
     let shell: ShellInfo = remote.document(Ask::post(remote.route.shells()).json(&request), terminal).await?;
     let attachment = Attachment {

@@ -188,3 +188,37 @@ async fn stopping_the_program_gives_the_terminal_back_until_it_goes_on() {
     assert_eq!(pty.ends().await.code(), Some(6));
     pty.assert_restored();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_shows_how_far_it_is_to_who_watches() {
+    let world = World::serving(|call| {
+        Box::pin(async move {
+            match call.seen.line().as_str() {
+                "GET files/tmp/.?stat" => document(200, &json!({
+                    "path": "/tmp", "type": "directory", "size": 0, "mode": "0755", "uid": 0, "gid": 0, "links": 1,
+                    "inode": 1, "modified": "2026-01-01T00:00:00Z", "changed": "2026-01-01T00:00:00Z",
+                    "accessed": "2026-01-01T00:00:00Z",
+                })),
+                line => {
+                    assert!(line.ends_with("tmp/big?parents&mode=0644") || line == "PATCH files/tmp/big", "{line}");
+                    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+                    document(200, &json!({
+                        "path": "/tmp/big", "type": "file", "size": 3, "mode": "0644", "uid": 0, "gid": 0, "links": 1,
+                        "inode": 2, "modified": "2026-01-01T00:00:00Z", "changed": "2026-01-01T00:00:00Z",
+                        "accessed": "2026-01-01T00:00:00Z",
+                    }))
+                }
+            }
+        })
+    })
+    .await;
+    let file = world.home.path().join("big");
+    std::fs::write(&file, vec![0; 3 << 20]).unwrap();
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(&file, permissions).unwrap();
+    let mut pty = Pty::start(&world, &["cp", file.to_str().unwrap(), "ada:/tmp"]);
+    assert_eq!(pty.ends().await.code(), Some(0), "{}", pty.text());
+    pty.shows("3.0 MiB of 3.0 MiB (100%)").await;
+    let mut quiet = Pty::start(&world, &["cp", "-q", file.to_str().unwrap(), "ada:/tmp"]);
+    assert_eq!((quiet.ends().await.code(), quiet.text().as_str()), (Some(0), ""));
+}
