@@ -29,7 +29,8 @@ pub(super) fn complete(
     let succeeded = status.runs.iter().filter(|run| run.outcome == Some(RunOutcome::Succeeded));
     status.last_successful_time =
         succeeded.filter_map(finished).max().max(status.last_successful_time.take());
-    prune(&mut status.runs, &cron_job.spec.history);
+    let awaited = status.last_run_now.as_ref().map(|last| last.name.as_str());
+    prune(&mut status.runs, &cron_job.spec.history, awaited);
     let going_on = status.runs.iter().rev().filter(|run| run.outcome.is_none());
     status.active = going_on.map(|run| run.name.clone()).collect();
     let (is_ready, reason, message, kind) = match outcome {

@@ -256,7 +256,8 @@ impl Operator {
 
     /// Learns from the runner's stream that a run ended. Returns whether that asks for a reconcile.
     pub(crate) async fn learn(&self, world: &World, name: &str) -> bool {
-        let run = world.runner.get_run(ADA_UID, name).await.unwrap();
+        let runs = world.runner.list_runs(ADA_UID).await.unwrap().items;
+        let run = runs.into_iter().find(|run| run.name == name).unwrap();
         self.context.cron_jobs.register.told(run).is_some()
     }
 

@@ -82,6 +82,13 @@ impl InMemoryRunner {
         self.0.lock().unwrap().begun.iter().map(|(name, _)| name.clone()).collect()
     }
 
+    /// The names of the runs that go on.
+    pub(crate) fn going_on(&self) -> Vec<String> {
+        let inner = self.0.lock().unwrap();
+        let going_on = inner.runs.iter().filter(|(_, run)| !run.is_finished());
+        going_on.map(|((_, name), _)| name.clone()).collect()
+    }
+
     /// What the last run that began was asked for.
     pub(crate) fn last_request(&self) -> RunRequest {
         self.0.lock().unwrap().begun.last().unwrap().1.clone()
