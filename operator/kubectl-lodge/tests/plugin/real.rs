@@ -170,3 +170,47 @@ async fn a_shell_is_left_and_found_again_in_a_terminal() {
     assert_eq!(again.ends().await.code(), Some(9));
     again.assert_restored();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the software folder and the release build of vm-runner"]
+async fn a_signal_reaches_the_command() {
+    let runner = Runner::start().await;
+    let script = "trap 'echo caught; exit 42' TERM; echo ready; while :; do sleep 0.1; done";
+    let mut pty = Pty::start(&runner.world, &["exec", "ada", "-c", script]);
+    pty.shows("ready").await;
+    pty.signal(rustix::process::Signal::TERM);
+    pty.shows("caught").await;
+    assert_eq!(pty.ends().await.code(), Some(42), "{}", pty.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the software folder and the release build of vm-runner"]
+async fn output_whose_connection_broke_is_whole_and_the_command_ran_once() {
+    let runner = Runner::start_cutting().await;
+    let script = "echo run >> runs; i=0; while [ $i -lt 40 ]; do head -c 20000 /dev/zero | tr '\\0' x; echo $i; i=$((i+1)); done; exit 5";
+    let outcome = runner.world.run(&["exec", "ada", "-c", script]).await;
+    let expected: String = (0..40).map(|number| format!("{}{number}\n", "x".repeat(20_000))).collect();
+    assert_eq!((outcome.code, outcome.text() == expected, outcome.stderr.as_str()), (5, true, ""));
+    assert!(runner.world.lines().iter().any(|line| line.starts_with("GET processes/")), "it was cut");
+    assert_eq!(runner.world.run(&["cat", "ada:runs"]).await.text(), "run\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the software folder and the release build of vm-runner"]
+async fn two_at_one_shell_see_the_same() {
+    let runner = Runner::start().await;
+    let world = &runner.world;
+    let mut one = Pty::start(world, &["shell", "ada"]);
+    one.is_raw().await;
+    one.keys(b"echo o$((0+1))ne\r");
+    one.shows("o1ne").await;
+    let id = world.run(&["shell", "ada", "--list", "-o", "name"]).await.text().trim().to_owned();
+    let mut two = Pty::start(world, &["shell", "ada", "--attach", &id]);
+    two.shows("o1ne").await;
+    two.keys(b"echo t$((1+1))wo\r");
+    one.shows("t2wo").await;
+    one.keys(b"exit 4\r");
+    assert_eq!((one.ends().await.code(), two.ends().await.code()), (Some(4), Some(4)));
+    one.assert_restored();
+    two.assert_restored();
+}

@@ -3,10 +3,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use http::Request;
-use http_body_util::{BodyExt as _, Full};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
@@ -15,6 +19,9 @@ use tokio::net::UnixStream;
 
 use super::answer::Answer;
 use super::world::{Call, WORKSPACE, World};
+
+/// Where a connection breaks.
+const CUT_BYTES: usize = 300_000;
 
 /// A runner with one workspace.
 pub(crate) struct Runner {
@@ -36,6 +43,15 @@ fn program() -> PathBuf {
 
 impl Runner {
     pub(crate) async fn start() -> Self {
+        Self::start_with(false).await
+    }
+
+    /// A runner to which the connection of the first command breaks in the middle of its output.
+    pub(crate) async fn start_cutting() -> Self {
+        Self::start_with(true).await
+    }
+
+    async fn start_with(cuts: bool) -> Self {
         let software = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.local/software");
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("sock");
@@ -51,8 +67,13 @@ impl Runner {
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let runner = socket.clone();
-        let world = World::serving(move |call| Box::pin(forward(call, runner.clone()))).await;
+        let (runner, is_cut) = (socket.clone(), Arc::new(AtomicBool::new(cuts)));
+        let world = World::serving(move |call| {
+            let is_exec = call.seen.line() == "POST exec";
+            let most = (is_exec && is_cut.swap(false, Ordering::SeqCst)).then_some(CUT_BYTES);
+            Box::pin(forward(call, runner.clone(), most))
+        })
+        .await;
         configure(&socket).await;
         let object = json!({"apiVersion": "lodge.dev/v1alpha1", "kind": "Workspace", "metadata": {"name": "ada"},
             "spec": {}, "status": {"power": "Awake", "conditions": [{"type": "Ready", "status": "True"}]}});
@@ -87,7 +108,7 @@ impl Drop for Runner {
 }
 
 /// What a gateway does, without asking who it is.
-async fn forward(call: Call, socket: PathBuf) -> Answer {
+async fn forward(call: Call, socket: PathBuf, most: Option<usize>) -> Answer {
     let path = call.seen.path.replacen("/v1/namespaces/team-a/workspaces/ada", "/v1/workspaces/u", 1);
     let stream = UnixStream::connect(socket).await.unwrap();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
@@ -107,11 +128,14 @@ async fn forward(call: Call, socket: PathBuf) -> Answer {
         });
     }
     // The connection lives as long as the body.
+    let mut left = most.unwrap_or(usize::MAX);
     answer.map(move |body| {
-        body.map_err(move |error| {
+        let frames = body.into_data_stream().map(move |data| {
             let _ = &sender;
-            io::Error::other(error)
-        })
-        .boxed_unsync()
+            let data = data.map_err(io::Error::other)?;
+            left = left.checked_sub(data.len()).ok_or_else(|| io::Error::other("cut"))?;
+            Ok(Frame::data(data))
+        });
+        StreamBody::new(frames).boxed_unsync()
     })
 }
