@@ -65,12 +65,6 @@ use table::{Found, Table};
 pub use fsck::{FsckOptions, FsckReport, check_file};
 pub use open_error::OpenError;
 
-/// Pays what the first database of a process costs more than the others: SQLite sets itself up and its code is loaded.
-/// A process that waits for work calls it. Touches no file; a failure will show when a database is opened.
-pub fn warm_up() {
-    let _only_warmer = schema::rehearse();
-}
-
 /// How a [`SqliteFs`] is opened.
 #[derive(Clone)]
 pub struct SqliteFsOptions {
@@ -209,6 +203,17 @@ impl SqliteFs {
         let closed = self.shared.database.close();
         self.shared.table.clear();
         synced.and(closed)
+    }
+
+    /// Closes the database without writing what it does not have, and removes its files: what was in them never counted.
+    pub fn discard(&self) {
+        let flusher = self.flusher.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(flusher) = flusher else { return };
+        self.shared.stop_flusher();
+        let _ = flusher.join();
+        self.shared.refuse_all();
+        self.shared.database.discard();
+        self.shared.table.clear();
     }
 
     /// Changes the limits. What is there stays, even if it is more.

@@ -1,9 +1,11 @@
-//! The connection to the database, and everything that is read through it.
+//! The connection to the database, and everything that is read through it. SQLite's log as a file is in `log`.
 //!
 //! There is one connection; it holds the database's lock for as long as it lives, so nobody else reads or writes the
 //! file. Whoever reads waits for a turn with the connection; the writer of a batch gives it away between the pieces of
 //! its work, so that a read never waits for a whole batch. Those reads see a batch half written, which does not
 //! matter: they ask only for what is not in memory, and no batch writes anything that is not.
+
+mod log;
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, OptionalExtension, Row};
 use rustix::fs::{CWD, Mode, OFlags};
 use vm_abi::{Errno, FileType};
@@ -24,6 +27,8 @@ use crate::path::{Name, NameBuf};
 
 /// The file in a workspace's folder.
 const FILE_NAME: &str = "fs.db";
+/// Of the name of SQLite's log.
+const LOG_SUFFIX: &str = "-wal";
 /// How long a previous owner may take to die.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many statements are kept compiled.
@@ -54,10 +59,12 @@ pub(super) struct Database {
     waiting: AtomicUsize,
     folder: PathBuf,
     log: OnceLock<OwnedFd>,
-    /// Whether the names of the files are durable.
+    /// Whether there was no room to make the log longer.
+    is_log_stuck: AtomicBool,
     /// A database that was made now: synced together with the folder, when something has to be durable. Stays open, for
     /// closing it would give up the lock that SQLite holds on the file (POSIX ties record locks to the process).
     new_file: OnceLock<OwnedFd>,
+    /// Whether the names of the files are durable.
     is_folder_synced: AtomicBool,
     /// The first thing that was found to be wrong with the database.
     fault: OnceLock<String>,
@@ -115,14 +122,14 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
 }
 
 fn open_file(path: &Path) -> rustix::io::Result<OwnedFd> {
-    rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
+    rustix::fs::openat(CWD, path, OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
 }
 
 /// Opens a database that shall only be looked at. Nobody else may have it open; it is left as it is.
 pub(super) fn open_to_check(path: &Path) -> Result<Connection, OpenError> {
     rustix::fs::stat(path).map_err(|errno| OpenError::Io { path: path.to_owned(), source: errno.into() })?;
     let connection = connect(path)?;
-    connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     if schema::version(&connection, schema::STEPS)? == 0 {
         return Err(OpenError::corrupt("it is empty"));
     }
@@ -133,7 +140,7 @@ impl Database {
     /// Opens or makes the database of a folder for the owner of this epoch. A new one has no root directory yet.
     pub(super) fn open(folder: &Path, epoch: u64) -> Result<Self, OpenError> {
         // A process that was killed may have left what it had not made durable.
-        let log = rustix::fs::stat(folder.join(format!("{FILE_NAME}-wal")));
+        let log = rustix::fs::stat(folder.join(format!("{FILE_NAME}{LOG_SUFFIX}")));
         let has_log = log.is_ok_and(|log| log.st_size > 0);
         let connection = connect(&folder.join(FILE_NAME))?;
         let version = schema::version(&connection, schema::STEPS)?;
@@ -156,6 +163,7 @@ impl Database {
             waiting: AtomicUsize::new(0),
             folder: folder.to_owned(),
             log: OnceLock::new(),
+            is_log_stuck: AtomicBool::new(false),
             new_file: OnceLock::new(),
             is_folder_synced: AtomicBool::new(false),
             fault: OnceLock::new(),
@@ -205,25 +213,15 @@ impl Database {
         read(&self.turn()).map_err(|error| self.errno(&error).into())
     }
 
-    /// Makes all that was committed durable.
-    pub(super) fn sync_log(&self) -> rustix::io::Result<()> {
-        let log = match self.log.get() {
-            Some(log) => log,
-            None => {
-                let opened = open_file(&self.folder.join(format!("{FILE_NAME}-wal")))?;
-                self.log.get_or_init(|| opened)
-            }
-        };
-        rustix::fs::fdatasync(log)?;
-        if !self.is_folder_synced.load(Ordering::Relaxed) {
-            if let Some(file) = self.new_file.get() {
-                rustix::fs::fdatasync(file)?;
-            }
-            let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::DIRECTORY;
-            rustix::fs::fsync(rustix::fs::openat(CWD, &self.folder, flags, Mode::empty())?)?;
-            self.is_folder_synced.store(true, Ordering::Relaxed);
+    /// Closes the connection, and removes everything.
+    pub(super) fn discard(&self) {
+        let Some(connection) = self.lock().take() else { return };
+        // What cannot be removed is in the way of nobody.
+        let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        drop(connection);
+        for suffix in ["", LOG_SUFFIX] {
+            let _ = rustix::fs::unlink(self.folder.join(format!("{FILE_NAME}{suffix}")));
         }
-        Ok(())
     }
 
     /// Closes the connection; everything after that fails.

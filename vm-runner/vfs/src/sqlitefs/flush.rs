@@ -6,8 +6,8 @@
 //! who want that while a batch is being written share the next one.
 //!
 //! A batch that could not be written is kept and tried again before anything else; until that succeeds changes are
-//! refused, so nothing is lost silently. `ENOSPC` passes when the host has space again (and removing is still
-//! possible). After any other error the database cannot be trusted to know what it has: the file system stays
+//! refused, so nothing is lost silently. `ENOSPC` passes when the host has space again. Removing is possible meanwhile,
+//! but has to be written as well: it alone does not free the host's disk. After any other error the database cannot be trusted to know what it has: the file system stays
 //! read-only (`EROFS`) until it is opened again, and `sync` tells the error.
 
 mod thread;
@@ -61,6 +61,8 @@ struct State {
     failures: u64,
     /// How much was written since SQLite's log was last emptied.
     log_bytes: u64,
+    /// Whether SQLite's log has little room for what will have to be durable.
+    is_log_short: bool,
     is_urgent: bool,
     is_stopping: bool,
 }
@@ -272,8 +274,11 @@ impl Shared {
             let batch = self.collect();
             result = self.write(batch, durability);
         }
+        let is_log_short =
+            result.is_ok() && durability == Durability::Durable && self.database.is_log_short();
         let mut state = self.flush.lock();
         state.is_running = false;
+        state.is_log_short |= is_log_short;
         if let Err(Failed { batch, failure }) = result {
             state.failed = batch;
             state.failure = Some(failure);
@@ -283,7 +288,7 @@ impl Shared {
         }
         self.flush.is_refusing.store(state.failure.is_some(), Ordering::Relaxed);
         self.flush.written.notify_all();
-        if state.log_bytes >= self.tuning.log_bytes {
+        if state.log_bytes >= self.tuning.log_bytes || state.is_log_short {
             self.flush.wake.notify_one();
         }
         state
@@ -336,7 +341,14 @@ impl Shared {
     fn write(&self, batch: Batch, durability: Durability) -> Result<(), Failed> {
         let mut written = 0;
         if !batch.is_empty() {
-            match batch.write(&self.database) {
+            let mut result = batch.write(&self.database);
+            if result.as_ref().is_err_and(|error| self.database.errno(error) == Errno::ENOSPC) {
+                // The log's own place may be all that is missing.
+                self.checkpoint("TRUNCATE");
+                self.flush.lock().log_bytes = 0;
+                result = batch.write(&self.database);
+            }
+            match result {
                 Ok(bytes) => written = bytes,
                 Err(error) => {
                     let failure = match self.database.errno(&error) {
@@ -356,10 +368,14 @@ impl Shared {
         for removal in batch.removals.iter().filter(|removal| removal.is_last) {
             self.table.remove(removal.ino);
         }
+        let is_log_in_the_way = written > 0 && self.database.is_log_in_the_way();
         {
             let mut state = self.flush.lock();
             state.committed = batch.number;
             state.log_bytes += written;
+            if is_log_in_the_way {
+                state.log_bytes = state.log_bytes.max(self.tuning.log_bytes);
+            }
         }
         if durability == Durability::Durable {
             self.make_durable(batch.number)?;
@@ -371,9 +387,13 @@ impl Shared {
     /// Makes durable what was committed some time ago, while others go on.
     fn settle(&self) {
         let committed = self.flush.lock().committed;
-        if self.flush.durable.load(Ordering::Acquire) >= committed {
-            return;
+        if self.flush.durable.load(Ordering::Acquire) < committed {
+            self.sync_committed(committed);
         }
+    }
+
+    /// Makes a batch durable that nobody waits for.
+    fn sync_committed(&self, committed: u64) {
         if let Err(Failed { failure, .. }) = self.make_durable(committed) {
             let mut state = self.flush.lock();
             state.failure = Some(failure);

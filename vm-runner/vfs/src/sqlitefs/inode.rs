@@ -21,6 +21,8 @@ const ENTRY_BYTES: u64 = 32;
 const PATIENCE: usize = 8;
 /// After how many chunks a reader lets others go.
 const TRIM_EVERY: usize = 16;
+/// How much is reserved before what was noted of it is written.
+const ALLOCATED_BYTES: u64 = 1 << 30;
 /// How many chunks are got before a write, likewise.
 const PRELOADED_CHUNKS: usize = 16;
 
@@ -36,7 +38,7 @@ impl Inode for Node {
     fn stat(&self) -> VfsResult<Stat> {
         let stored_size = self.size.load(Ordering::Relaxed);
         let (size, charged) = match &self.body {
-            Body::Directory(_) => ((stored_size + 2) * ENTRY_BYTES, 0),
+            Body::Directory(_) => (stored_size.saturating_add(2).saturating_mul(ENTRY_BYTES), 0),
             Body::Symlink(target) => (stored_size, target.len() as u64),
             Body::Regular(_) => (stored_size, self.content_bytes.load(Ordering::Relaxed)),
             Body::Fifo | Body::Socket | Body::CharDevice(_) | Body::BlockDevice(_) => (0, 0),
@@ -181,24 +183,15 @@ impl Inode for Node {
     }
 
     fn allocate(&self, offset: u64, len: u64, how: Allocation) -> VfsResult<()> {
-        self.change_content(Intent::Add, |content, env| {
-            let old_size = content.size();
-            if let Allocation::Extend | Allocation::Zero = how {
-                let end = offset.checked_add(len).ok_or(Errno::EFBIG)?;
-                content.set_size(env, end.max(old_size))?;
-            }
-            if let Allocation::Zero | Allocation::PunchHole = how {
-                content.punch(env, offset, len)?;
-            }
-            if let Allocation::Extend | Allocation::Zero | Allocation::KeepSize = how
-                && let Err(error) = content.reserve_range(env, offset, len)
-            {
-                content.set_size(env, old_size)?;
-                return Err(error);
-            }
-            self.attributes().touch_content(self.shared.now());
-            Ok(())
-        })
+        let stepwise = if len > ALLOCATED_BYTES { self.reserved_stepwise(offset, len, how)? } else { None };
+        let Some(len) = stepwise else { return self.allocate_at_once(offset, len, how) };
+        let mut done = 0;
+        while done < len {
+            let step = ALLOCATED_BYTES.min(len - done);
+            self.allocate_at_once(offset + done, step, how)?;
+            done += step;
+        }
+        Ok(())
     }
 
     fn seek_extent(&self, offset: u64, extent: Extent) -> VfsResult<u64> {
@@ -238,6 +231,41 @@ impl Inode for Node {
 }
 
 impl Node {
+    fn allocate_at_once(&self, offset: u64, len: u64, how: Allocation) -> VfsResult<()> {
+        self.change_content(Intent::Add, |content, env| {
+            let old_size = content.size();
+            if let Allocation::Extend | Allocation::Zero = how {
+                let end = offset.checked_add(len).ok_or(Errno::EFBIG)?;
+                content.set_size(env, end.max(old_size))?;
+            }
+            if let Allocation::Zero | Allocation::PunchHole = how {
+                content.punch(env, offset, len)?;
+            }
+            if let Allocation::Extend | Allocation::Zero | Allocation::KeepSize = how
+                && let Err(error) = content.reserve_range(env, offset, len)
+            {
+                content.set_size(env, old_size)?;
+                return Err(error);
+            }
+            self.attributes().touch_content(self.shared.now());
+            Ok(())
+        })
+    }
+
+    /// How much of a long range is to be reserved in steps: what is noted of one is written before the next, so that
+    /// memory does not depend on the length. What cannot be reserved at all fails at once, and changes nothing.
+    fn reserved_stepwise(&self, offset: u64, len: u64, how: Allocation) -> VfsResult<Option<u64>> {
+        let content = self.content()?.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(end) = offset.checked_add(len) else { return Ok(None) };
+        let end = match how {
+            Allocation::Extend => end,
+            Allocation::KeepSize => end.min(content.size()),
+            Allocation::Zero | Allocation::PunchHole => return Ok(None),
+        };
+        let room = self.shared.bytes.free().saturating_add(content.charged());
+        Ok(Some(end.saturating_sub(offset)).filter(|len| (ALLOCATED_BYTES..=room).contains(len)))
+    }
+
     /// Changes the content under its lock. The caller of a successful change notes its times.
     fn change_content<T>(
         &self,

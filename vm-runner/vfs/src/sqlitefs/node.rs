@@ -117,7 +117,9 @@ impl Node {
             FileType::BlockDevice => Body::BlockDevice(rdev),
         };
         let target_bytes = if let Body::Symlink(target) = &body { target.len() as u64 } else { 0 };
-        let node = Self::build(shared, ino, body, attributes, content_bytes + xattr_bytes + target_bytes);
+        // A damaged database may have any numbers.
+        let charge = content_bytes.saturating_add(xattr_bytes).saturating_add(target_bytes);
+        let node = Self::build(shared, ino, body, attributes, charge);
         node.size.store(size, Ordering::Relaxed);
         node.content_bytes.store(content_bytes, Ordering::Relaxed);
         node

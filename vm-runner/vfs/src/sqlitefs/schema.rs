@@ -114,18 +114,6 @@ pub(super) fn migrate(connection: &Connection, from: u32, steps: &[&str]) -> Res
     Ok(())
 }
 
-/// Makes a database in memory and looks into it.
-pub(super) fn rehearse() -> Result<(), OpenError> {
-    let connection = Connection::open_in_memory()?;
-    migrate(&connection, version(&connection, STEPS)?, STEPS)?;
-    connection.execute("INSERT INTO meta VALUES (1, 0, 0, 0)", [])?;
-    for table in ["meta", "inode", "dirent", "chunk", "xattr", "orphan"] {
-        let all = format!("SELECT * FROM {table} LIMIT 1");
-        connection.query_row(&all, [], |_| Ok(())).optional()?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use rusqlite::Connection;
@@ -160,11 +148,6 @@ mod tests {
         assert_eq!(version(&connection, &steps).unwrap(), 1);
         assert!(connection.prepare("SELECT * FROM other").is_err());
         migrate(&connection, 1, &[STEPS[0], "CREATE TABLE other(a)"]).unwrap();
-    }
-
-    #[test]
-    fn a_rehearsal_knows_every_table() {
-        super::rehearse().unwrap();
     }
 
     #[test]

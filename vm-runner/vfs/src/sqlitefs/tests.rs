@@ -337,7 +337,7 @@ fn a_file_that_lived_between_two_batches_never_reaches_the_database() {
     let root = fs.root();
     let directory = create(&*root, "d", NodeKind::Directory).unwrap();
     fs.sync().unwrap();
-    let log = || std::fs::metadata(folder.path().join("fs.db-wal")).unwrap().len();
+    let log = || fs.shared.database.log_used().unwrap();
     let before = log();
     write_file(&directory, "f", 1 << 20);
     directory.unlink(name("f")).unwrap();
@@ -376,4 +376,77 @@ fn an_idle_file_system_holds_next_to_nothing() {
         "{} bytes are cached after reading",
         memory.clean_bytes()
     );
+}
+
+#[test]
+fn a_discarded_file_system_leaves_nothing_and_is_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let fs = open(folder.path());
+    let file = create(&*fs.root(), "a", NodeKind::Regular).unwrap();
+    file.write_at(0, b"abc").unwrap();
+    fs.sync().unwrap();
+    file.write_at(3, b"def").unwrap();
+    fs.discard();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    assert_eq!(fs.sync().unwrap_err(), Errno::EIO);
+    assert_eq!(file.write_at(0, b"abc").unwrap_err(), Errno::EIO);
+    fs.discard();
+    fs.close().unwrap();
+    drop(file);
+    assert_eq!(open(folder.path()).root().stat().unwrap().nlink, 2);
+}
+
+#[test]
+fn zeros_behind_the_log_are_no_part_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let log_len = |folder: &Path| std::fs::metadata(folder.join("fs.db-wal")).unwrap().len();
+    let fs = open(folder.path());
+    let file = create(&*fs.root(), "a", NodeKind::Regular).unwrap();
+    let mut copies = Vec::new();
+    for round in 0..60_u8 {
+        file.write_at(u64::from(round) * 9000, &[round; 9000]).unwrap();
+        fs.sync().unwrap();
+        fs.shared.exclusively(|| fs.shared.database.extend_log());
+        assert!(!fs.shared.database.is_log_short());
+        let len = log_len(folder.path());
+        if round % 20 == 7 {
+            // The log begins anew, over what it had before.
+            fs.shared.exclusively(|| fs.shared.checkpoint("RESTART"));
+            assert!(log_len(folder.path()) >= len);
+        }
+        if round % 6 == 0 {
+            // As a crash leaves it.
+            let copy = tempfile::tempdir().unwrap();
+            for name in ["fs.db", "fs.db-wal"] {
+                std::fs::copy(folder.path().join(name), copy.path().join(name)).unwrap();
+            }
+            copies.push((round, copy));
+        }
+    }
+    drop(fs);
+    for (round, copy) in copies {
+        let fs = open(copy.path());
+        let file = fs.root().lookup(name("a")).unwrap();
+        let content = read(&*file);
+        assert_eq!(content.len(), (usize::from(round) + 1) * 9000);
+        assert!(content.chunks(9000).zip(0..).all(|(chunk, round)| chunk == [round; 9000]));
+        check_clean(&fs);
+    }
+}
+
+#[test]
+fn a_log_that_has_room_stays_as_long_as_it_is_when_something_becomes_durable() {
+    let folder = tempfile::tempdir().unwrap();
+    let fs = open(folder.path());
+    let file = create(&*fs.root(), "a", NodeKind::Regular).unwrap();
+    fs.sync().unwrap();
+    fs.shared.exclusively(|| fs.shared.database.extend_log());
+    let len = std::fs::metadata(folder.path().join("fs.db-wal")).unwrap().len();
+    for round in 0..5_u8 {
+        file.write_at(0, &[round; 1024]).unwrap();
+        fs.sync().unwrap();
+    }
+    assert_eq!(std::fs::metadata(folder.path().join("fs.db-wal")).unwrap().len(), len);
+    fs.close().unwrap();
+    assert!(!folder.path().join("fs.db-wal").exists());
 }

@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "tests panic")]
 
 mod crash;
+mod full;
 mod history;
 mod limits;
+mod million;
 mod owner;
 mod size;
 mod threads;

@@ -133,3 +133,31 @@ fn what_is_more_than_memory_may_hold_is_written_read_and_removed() {
     after = std::fs::metadata(folder.path().join("fs.db")).unwrap().len();
     assert!(after < 12 << 20, "{before} bytes became {after}");
 }
+
+#[test]
+fn a_huge_reservation_takes_little_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let tuning =
+        Tuning { dirty_bytes: 8 << 20, flush_interval: Duration::from_millis(10), ..Tuning::default() };
+    let fs = SqliteFs::open(SqliteFsOptions { tuning, ..options(folder.path()) }).unwrap();
+    let file = create(&*fs.root(), "f", NodeKind::Regular).unwrap();
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    let before = resident();
+    file.allocate(0, 40 * GIB, Allocation::Extend).unwrap();
+    let growth = resident().saturating_sub(before);
+    assert_eq!(file.stat().unwrap().size, 40 * GIB);
+    assert!(growth < 256 << 10, "{growth} KiB");
+    // What cannot be had changes nothing.
+    assert_eq!(file.allocate(0, 4096 * GIB, Allocation::Extend).unwrap_err(), Errno::ENOSPC);
+    assert_eq!(file.stat().unwrap().size, 40 * GIB);
+    assert_eq!(file.seek_extent(39 * GIB, Extent::Hole).unwrap(), 40 * GIB);
+    // Without growing, a reservation ends with the file.
+    file.allocate(39 * GIB, i64::MAX as u64 - 39 * GIB, Allocation::KeepSize).unwrap();
+    assert_eq!(file.stat().unwrap().size, 40 * GIB);
+    fs.sync().unwrap();
+    check_clean(&fs);
+}

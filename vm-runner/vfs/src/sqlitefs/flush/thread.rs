@@ -31,6 +31,7 @@ enum Rest {
 enum Task {
     Write,
     EmptyLog,
+    ExtendLog,
     Rest,
     Stop,
 }
@@ -51,7 +52,11 @@ impl Shared {
                         settled = Instant::now();
                     }
                 }
-                Task::EmptyLog => self.empty_log("PASSIVE"),
+                Task::EmptyLog => {
+                    let mode = if self.database.is_log_in_the_way() { "TRUNCATE" } else { "PASSIVE" };
+                    self.empty_log(mode);
+                }
+                Task::ExtendLog => self.extend_log(),
                 Task::Rest => {
                     self.settle();
                     if self.flush.lock().log_bytes >= RESTING_LOG_BYTES {
@@ -69,6 +74,18 @@ impl Shared {
         self.flush.lock().is_stopping = true;
         self.flush.wake.notify_all();
         self.flush.written.notify_all();
+    }
+
+    /// Makes room in the log before somebody waits for it. Others may commit while the disk is busy with it.
+    fn extend_log(&self) {
+        let committed = {
+            let mut state = self.flush.lock();
+            state.is_log_short = false;
+            state.committed
+        };
+        if self.exclusively(|| self.database.extend_log()) {
+            self.sync_committed(committed);
+        }
     }
 
     fn empty_log(&self, mode: &str) {
@@ -94,6 +111,9 @@ impl Shared {
             let is_usable = !matches!(state.failure, Some(Failure::Broken(_) | Failure::Closed));
             if is_usable && state.log_bytes >= self.tuning.log_bytes {
                 return Task::EmptyLog;
+            }
+            if is_usable && state.is_log_short {
+                return Task::ExtendLog;
             }
             let now = Instant::now();
             let timeout = if is_usable && (self.has_work() || state.failed.is_some()) {
