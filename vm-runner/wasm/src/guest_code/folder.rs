@@ -14,7 +14,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -29,6 +29,8 @@ const EXTENSION: &str = ".cwasm";
 const PARTIAL: &str = ".partial";
 /// Digits of the hash of a file's content in its name.
 const CHECK_DIGITS: usize = 32;
+/// Bytes of a file that are read at once.
+const PIECE_BYTES: usize = 256 << 10;
 /// Files that are looked at when the folder is opened.
 const MAX_FILES: usize = 4096;
 
@@ -90,7 +92,7 @@ impl CodeFolder {
         if kept.is_checked {
             return Some(path);
         }
-        if fs::read(&path).is_ok_and(|code| kept.name == file_name(module, &self.fingerprint, &code)) {
+        if hash_of(&path).is_ok_and(|hash| kept.name == file_name(module, &self.fingerprint, hash)) {
             kept.is_checked = true;
             // Only the order in which files are removed depends on it.
             let _stale =
@@ -109,7 +111,7 @@ impl CodeFolder {
             return None;
         }
         self.make_room(bytes);
-        let name = file_name(module, &self.fingerprint, code);
+        let name = file_name(module, &self.fingerprint, Sha256::new_with_prefix(code));
         let path = self.folder.join(&name);
         match self.write(&path, code) {
             Ok(()) => {
@@ -190,8 +192,20 @@ impl CodeFolder {
     }
 }
 
-fn file_name(module: &str, fingerprint: &str, code: &[u8]) -> String {
-    let mut check = hex(&Sha256::digest(code));
+/// Hashes a file piece by piece: compiled programs can be larger than what a VM has to spare.
+fn hash_of(path: &Path) -> io::Result<Sha256> {
+    let (mut file, mut hash) = (File::open(path)?, Sha256::new());
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(hash),
+            count => hash.update(&piece[..count]),
+        }
+    }
+}
+
+fn file_name(module: &str, fingerprint: &str, hash: Sha256) -> String {
+    let mut check = hex(&hash.finalize());
     check.truncate(CHECK_DIGITS);
     format!("{module}-{fingerprint}-{check}{EXTENSION}")
 }
@@ -248,6 +262,18 @@ mod tests {
             assert!(!path.exists());
             assert!(again.put(A, b"code").is_some());
         }
+    }
+
+    #[test]
+    fn a_large_file_is_known_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let code: Vec<u8> = (0..3 * PIECE_BYTES + 7).map(|at| (at % 251) as u8).collect();
+        let path = open(folder.path(), 1 << 30, "f").put(A, &code).unwrap();
+        assert!(open(folder.path(), 1 << 30, "f").find(A).is_some());
+        let last = code.len() as u64 - 1;
+        let file = File::options().write(true).open(&path).unwrap();
+        std::os::unix::fs::FileExt::write_at(&file, b"!", last).unwrap();
+        assert!(open(folder.path(), 1 << 30, "f").find(A).is_none());
     }
 
     #[test]
