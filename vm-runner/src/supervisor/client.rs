@@ -83,10 +83,25 @@ impl VmClient {
                 return Ok(Channel { connection, client: Arc::clone(self) });
             }
         }
-        let socket = control::connect(self.line.as_fd()).map_err(|error| self.gone(error))?;
+        let connection = self.open(control::Use::Now).await?;
+        Ok(Channel { connection, client: Arc::clone(self) })
+    }
+
+    /// Opens a connection for the first request to a process that nobody wants yet.
+    ///
+    /// # Errors
+    /// When the vm process is gone.
+    pub(crate) async fn prepare(&self) -> Result<(), Error> {
+        let connection = self.open(control::Use::Later).await?;
+        self.push(connection);
+        Ok(())
+    }
+
+    async fn open(&self, usage: control::Use) -> Result<Connection, Error> {
+        let socket = control::connect(self.line.as_fd(), usage).map_err(|error| self.gone(error))?;
         let socket = UnixStream::from_std(socket).map_err(Error::Gone)?;
         let (sender, driver) = http1::handshake(TokioIo::new(socket)).await.map_err(Error::Handshake)?;
-        Ok(Channel { connection: Connection { sender, driver }, client: Arc::clone(self) })
+        Ok(Connection { sender, driver })
     }
 
     /// Nothing will ever reach a process that has closed its line. If it is still there it is out of its mind: it is

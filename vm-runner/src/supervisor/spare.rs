@@ -11,6 +11,8 @@ use super::child::{Spawner, VmProcess};
 use super::metrics::{BootPath, Metrics};
 use crate::config::Volume;
 
+/// How long a boot's first command has the processors for itself before the next spare is started.
+const REFILL_PAUSE: Duration = Duration::from_millis(50);
 /// How often the pool looks for spares that have died.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -45,7 +47,8 @@ impl Spares {
         Ok((self.spawner.spawn(volumes).await?, BootPath::Cold))
     }
 
-    /// Fills the pool up again. Called after a boot, so that it does not compete with it.
+    /// Fills the pool up again, in a moment. Called after a boot, so that it competes neither with it nor with the first
+    /// command.
     pub(crate) fn refill(&self) {
         self.refill.notify_one();
     }
@@ -55,7 +58,7 @@ impl Spares {
         loop {
             self.drop_dead();
             while self.len() < self.target {
-                match self.spawner.spawn(Vec::new()).await {
+                match self.start_spare().await {
                     Ok(spare) => self.push(spare),
                     Err(error) => {
                         tracing::error!(%error, "starting a spare vm process failed");
@@ -63,8 +66,20 @@ impl Spares {
                     }
                 }
             }
-            let _ = tokio::time::timeout(CHECK_INTERVAL, self.refill.notified()).await;
+            if tokio::time::timeout(CHECK_INTERVAL, self.refill.notified()).await.is_ok() {
+                tokio::time::sleep(REFILL_PAUSE).await;
+            }
         }
+    }
+
+    /// Starts a spare, with the connection that its boot will take.
+    async fn start_spare(&self) -> io::Result<VmProcess> {
+        let spare = self.spawner.spawn(Vec::new()).await?;
+        // Without one, the boot makes it.
+        if let Err(error) = spare.client().prepare().await {
+            tracing::debug!(%error, "a spare has no connection yet");
+        }
+        Ok(spare)
     }
 
     /// Takes all spares, to stop them.

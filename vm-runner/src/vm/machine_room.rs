@@ -3,23 +3,16 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use vm_api::{Problem, SoftwareRef, StorageType, WorkspaceConfig};
-use vm_kernel::{Command, ExitStatus};
+use vm_api::{Problem, SoftwareRef, WorkspaceConfig};
 use vm_wasm::{EngineOptions, WasmDriver, WasmEngine};
 
 use super::boot::{self, Grants, Vm};
-use super::etc;
 use super::software_image::{self, Images, SoftwareImage};
 use crate::software::{self, Catalog};
 
 /// What a workspace gets that does not say otherwise: its image is built ahead.
 const USUAL_SOFTWARE: &str = "common";
-/// What is run once ahead: it loads the code of the usual commands, and everything on the way to them.
-const REHEARSAL: &str = "echo | cat | tr a b | grep -c . ; ls / ; true";
-/// How long the rehearsal may take.
-const REHEARSAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a vm process cannot run guests.
 #[derive(Debug, thiserror::Error)]
@@ -69,29 +62,21 @@ impl MachineRoom {
         self.images.catalog()
     }
 
-    /// Does ahead of time what the usual workspace will need.
-    pub(crate) async fn warm_up(&self) {
-        vm_vfs::sqlitefs::warm_up();
-        if let Err(reason) = self.rehearse().await {
-            tracing::debug!(reason, "the rehearsal failed; the first commands will start slower");
-        }
-        // The rehearsal took the prepared image.
+    /// Prepares once more what a rehearsal took.
+    pub(super) fn prepare_again(&self) {
         let image = self.images.build(&self.usual).ok();
         *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = image;
     }
 
-    /// Runs the usual commands in a VM that is thrown away.
-    async fn rehearse(&self) -> Result<(), String> {
-        let mut config = WorkspaceConfig::new("rehearsal", "rehearsal");
-        config.storage.kind = StorageType::Ephemeral;
-        let vm = self.boot("rehearsal", &config).map_err(|problem| problem.to_string())?;
-        let command = Command::new("/bin/sh").args(["-c", REHEARSAL]).env("PATH", etc::PATH);
-        let process = vm.kernel().spawn(command).map_err(|errno| errno.name().to_owned())?;
-        let ended = tokio::time::timeout(REHEARSAL_TIMEOUT, process.wait()).await;
-        match ended {
-            Ok(ExitStatus::Exited(0)) => Ok(()),
-            Ok(status) => Err(format!("{status:?}")),
-            Err(_) => Err("it took too long".to_owned()),
+    /// Loads the shell, which nearly every first command needs. For another thread, while a process that is wanted at
+    /// once is given its workspace.
+    pub(super) fn load_shell(&self) {
+        let shell = {
+            let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+            prepared.as_ref().and_then(|image| image.shell)
+        };
+        if let Some(Err(error)) = shell.map(|shell| self.driver.prewarm(&[shell.0])) {
+            tracing::debug!(%error, "the shell is loaded when it is first run");
         }
     }
 

@@ -24,6 +24,8 @@ pub(super) const CERTIFICATE_BUNDLES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 /// Largest bundle that is taken.
 const MAX_BUNDLE_BYTES: usize = 4 << 20;
+/// The command that nearly every other one is started by.
+const SHELL: &str = "sh";
 const PACKAGES: &str = "/opt/agentos/pkgs";
 
 /// The image, and what it brings besides files.
@@ -33,6 +35,8 @@ pub(crate) struct SoftwareImage {
     /// Variables that packages want set; the first package wins.
     pub(crate) environment: Vec<(String, String)>,
     pub(crate) has_git: bool,
+    /// The program behind `sh`.
+    pub(crate) shell: Option<ContentId>,
 }
 
 /// Builds images out of a software folder, and keeps the last one.
@@ -94,6 +98,7 @@ impl Images {
             placed: HashSet::new(),
             environment: Vec::new(),
             commands: HashSet::new(),
+            shell: None,
         };
         for package in packages {
             placing.package(package)?;
@@ -104,6 +109,7 @@ impl Images {
             file_system: placing.builder.build().into_file_system(),
             environment: placing.environment,
             has_git,
+            shell: placing.shell,
         })
     }
 }
@@ -116,6 +122,7 @@ struct Placing<'a> {
     placed: HashSet<String>,
     environment: Vec<(String, String)>,
     commands: HashSet<String>,
+    shell: Option<ContentId>,
 }
 
 impl Placing<'_> {
@@ -143,6 +150,10 @@ impl Placing<'_> {
         }
         for command in &manifest.commands {
             if source.commands.is_empty() || source.commands.contains(&command.command) {
+                if command.command == SHELL && self.shell.is_none() {
+                    let known = self.images.contents.get(&source.path);
+                    self.shell = known.and_then(|known| known.get(command.entry.as_bytes())).copied();
+                }
                 self.command(&command.command, &format!("{base}/{}", command.entry))?;
             }
         }

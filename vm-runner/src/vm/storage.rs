@@ -97,6 +97,14 @@ impl Storage {
         }
     }
 
+    /// Removes everything, for a VM that was only a rehearsal.
+    pub(crate) fn discard(&self) {
+        match self {
+            Self::Memory(_) => {}
+            Self::Kept(files) => files.discard(),
+        }
+    }
+
     /// Makes everything durable and lets go of it. Blocks.
     ///
     /// # Errors

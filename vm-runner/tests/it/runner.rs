@@ -71,13 +71,35 @@ impl Runner {
         Self::start_program(Path::new(PROGRAM), flags).await
     }
 
+    /// Starts a supervisor in a folder that is prepared.
+    pub(crate) async fn start_in(dir: tempfile::TempDir, flags: &[&str]) -> Self {
+        Self::start_program_in(Path::new(PROGRAM), dir, flags).await
+    }
+
     /// Starts another program that can be a supervisor.
     pub(crate) async fn start_program(program: &Path, flags: &[&str]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::start_program_in(program, tempfile::tempdir().unwrap(), flags).await
+    }
+
+    async fn start_program_in(program: &Path, dir: tempfile::TempDir, flags: &[&str]) -> Self {
         let child = spawn(program, dir.path(), flags);
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
         let mut runner = Self { program: program.to_owned(), flags, child, dir };
         runner.wait_until_it_serves().await;
+        runner
+    }
+
+    /// Starts another supervisor on the data of one that still lives.
+    pub(crate) async fn start_beside(other: &Self) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(other.data(), dir.path().join("data")).unwrap();
+        let flags = ["--spares", "0"];
+        let child = spawn(&other.program, dir.path(), &flags);
+        let flags = flags.map(str::to_owned).to_vec();
+        let mut runner = Self { program: other.program.clone(), flags, child, dir };
+        runner.wait_until_it_serves().await;
+        // It listens before it has its folder.
+        assert_eq!(runner.get(route::READYZ).await.status, StatusCode::OK);
         runner
     }
 

@@ -26,6 +26,9 @@ const WHOLE_SINCE: ABI = ABI::V3;
 /// Tells the engine which pages of a guest's memory were written. Shows a process nothing that it does not know.
 const PAGEMAP: &str = "/proc/self/pagemap";
 
+/// Where SQLite gets its random numbers; without it, it takes the time and the process's number.
+const RANDOM: &str = "/dev/urandom";
+
 /// What the kernel offered of landlock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Landlock {
@@ -92,7 +95,7 @@ pub(super) fn restrict(grants: Grants<'_>) -> Result<Landlock, Error> {
         };
         rules = add(rules, &volume.path, access)?;
     }
-    for file in CERTIFICATE_BUNDLES.into_iter().chain([PAGEMAP]) {
+    for file in CERTIFICATE_BUNDLES.into_iter().chain([PAGEMAP, RANDOM]) {
         // What is not there, or not readable, is not needed.
         if let Ok(file) = PathFd::new(file) {
             rules = rules.add_rule(PathBeneath::new(file, AccessFs::ReadFile))?;

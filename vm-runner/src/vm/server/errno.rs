@@ -28,6 +28,14 @@ pub(crate) fn file_problem(error: vm_vfs::Error, path: &[u8], storage: impl FnOn
 
 fn full(error: vm_vfs::Error, shown: &str, storage: Storage) -> Problem {
     let Storage { name, bytes, inodes } = storage;
+    if error == Errno::ENOSPC && error.hit_limit().is_none() {
+        // No limit of ours: the host said so.
+        let detail = format!(
+            "{shown}: the volume of the runner that holds {name} is full; until it has space again, files can only be \
+             read and deleted"
+        );
+        return Problem::new(ProblemCode::StorageFull, detail);
+    }
     let is_inodes = error.hit_limit().is_some_and(|limit| limit.contains("inode"));
     let (code, field) =
         if is_inodes { (ProblemCode::LimitInodes, inodes) } else { (ProblemCode::LimitStorage, bytes) };
@@ -100,6 +108,15 @@ mod tests {
             (problem.code.as_str(), problem.limit.as_deref()),
             ("limit-inodes", Some("spec.limits.storageInodes"))
         );
+    }
+
+    #[test]
+    fn a_full_volume_of_the_host_is_not_blamed_on_the_specification() {
+        let problem = file_problem(Errno::ENOSPC.into(), b"/a", workspace);
+        assert_eq!((problem.code.as_str(), problem.limit.as_deref()), ("storage-full", None));
+        assert!(problem.detail.contains("volume of the runner"), "{problem}");
+        let problem = file_problem(Errno::EFBIG.into(), b"/a", workspace);
+        assert_eq!(problem.limit.as_deref(), Some("spec.storage.size"));
     }
 
     #[test]
