@@ -252,11 +252,16 @@ where
     K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
 {
     events.flat_map(move |event| {
-        let objects: Vec<_> = match event {
-            Ok(watcher::Event::Apply(object) | watcher::Event::Delete(object)) => vec![Ok(object)],
-            Ok(watcher::Event::InitDone) => store.state().iter().map(|object| Ok(K::clone(object))).collect(),
-            Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => Vec::new(),
-            Err(error) => vec![Err(error)],
+        let objects: Box<dyn Iterator<Item = _> + Send> = match event {
+            Ok(watcher::Event::Apply(object) | watcher::Event::Delete(object)) => {
+                Box::new(std::iter::once(Ok(object)))
+            }
+            // One after the other: a second copy of everything at once would double what the operator needs.
+            Ok(watcher::Event::InitDone) => {
+                Box::new(store.state().into_iter().map(|object| Ok(K::clone(&object))))
+            }
+            Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => Box::new(std::iter::empty()),
+            Err(error) => Box::new(std::iter::once(Err(error))),
         };
         futures::stream::iter(objects)
     })

@@ -131,7 +131,8 @@ async fn begin(
 
 async fn advance(workspace: &Workspace, context: &Context) -> Result<Bound, Error> {
     let references = dereference::dereference(workspace, &context.client).await?;
-    let validated = validate::validate(workspace, &references)?;
+    let mut validated = validate::validate(workspace, &references)?;
+    validated.notes.extend(place::volume_note(workspace, context));
     let (runner, uid) = (place::place(workspace, context)?, &validated.uid);
     let reach = context.roster.reach(&runner, uid);
     let refused = context.ledger.refused_epoch(uid);

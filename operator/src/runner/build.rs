@@ -137,6 +137,8 @@ mod tests {
     fn prepared_dedicated() -> Prepared {
         let mut args = Args::parse_from(["operator", "--runner-image=lodge/vm-runner:1"]);
         args.runner.runner_image_pull_secret = vec!["registry".to_owned()];
+        args.runner.runner_priority_class = Some("agents".to_owned());
+        args.runner.runner_arg = vec!["--isolation=strict".to_owned()];
         let config = Config::from(args);
         let leaf = Leaf { certificate: "CERTIFICATE".into(), key: "KEY".into(), bundle: "BUNDLE".into() };
         let workspace = serde_json::json!({

@@ -70,6 +70,17 @@ struct Hall {
 struct Seat {
     ordinal: u32,
     bytes: u64,
+    /// Whether its files may be there: then it stays.
+    is_recorded: bool,
+}
+
+/// Where a workspace goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// The ordinal of the runner.
+    pub ordinal: u32,
+    /// Whether another one was chosen before, which may not be needed any more.
+    pub has_moved: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -83,26 +94,34 @@ impl Occupancy {
     pub fn note(&self, occupant: &Occupant, ordinal: u32) {
         let Occupant { namespace, uid, bytes } = occupant;
         let mut halls = self.lock();
-        halls.entry(namespace.clone()).or_default().sit(uid, Seat { ordinal, bytes: *bytes });
+        halls
+            .entry(namespace.clone())
+            .or_default()
+            .sit(uid, Seat { ordinal, bytes: *bytes, is_recorded: true });
     }
 
-    /// The ordinal of the runner for a workspace that isn't on record anywhere: the same one however often it is asked for.
+    /// The runner for a workspace that isn't on record anywhere: the same one whenever it is asked for, unless there is room at a
+    /// lower one by then.
     ///
     /// # Errors
     /// If every runner that there may be is full, or being removed.
-    pub fn choose(&self, occupant: &Occupant, capacity: Capacity) -> Result<u32, NoRoom> {
+    pub fn choose(&self, occupant: &Occupant, capacity: Capacity) -> Result<Choice, NoRoom> {
         let Occupant { namespace, uid, bytes } = occupant;
         let mut halls = self.lock();
         let hall = halls.entry(namespace.clone()).or_default();
-        let ordinal = match hall.seats.get(uid) {
-            Some(seat) => seat.ordinal,
-            None => hall.lowest_with_room(*bytes, capacity).ok_or(match hall.closed {
-                Some(from) if from < capacity.max_replicas => NoRoom::Closing,
-                Some(_) | None => NoRoom::Full,
-            })?,
+        let (before, is_recorded) = match hall.seats.get(uid) {
+            Some(seat) => (Some(seat.ordinal), seat.is_recorded),
+            None => (None, false),
         };
-        hall.sit(uid, Seat { ordinal, bytes: *bytes });
-        Ok(ordinal)
+        hall.stand_up(uid);
+        let chosen = before.filter(|_| is_recorded).or_else(|| hall.lowest_with_room(*bytes, capacity));
+        // Where it was there is room, unless that is being removed.
+        let ordinal = chosen.ok_or(match hall.closed {
+            Some(from) if from < capacity.max_replicas => NoRoom::Closing,
+            Some(_) | None => NoRoom::Full,
+        })?;
+        hall.sit(uid, Seat { ordinal, bytes: *bytes, is_recorded });
+        Ok(Choice { ordinal, has_moved: before.is_some_and(|before| before != ordinal) })
     }
 
     /// The ordinal of the runner that a workspace is or shall be on.
@@ -144,6 +163,9 @@ impl Occupancy {
         if !is_surplus {
             if let Some(hall) = halls.get_mut(namespace) {
                 hall.surplus = None;
+                if hall.is_forgettable() {
+                    halls.remove(namespace);
+                }
             }
             return Duration::ZERO;
         }
@@ -189,7 +211,7 @@ impl Hall {
     }
 
     fn stand_up(&mut self, uid: &str) -> Option<u32> {
-        let Seat { ordinal, bytes } = self.seats.remove(uid)?;
+        let Seat { ordinal, bytes, is_recorded: _ } = self.seats.remove(uid)?;
         if let Some(load) = self.loads.get_mut(&ordinal) {
             load.workspaces = load.workspaces.saturating_sub(1);
             load.bytes = load.bytes.saturating_sub(bytes);
@@ -230,7 +252,7 @@ mod tests {
     }
 
     fn choose(occupancy: &Occupancy, uid: &str) -> Result<u32, NoRoom> {
-        occupancy.choose(&occupant(uid, 1), TWO_EACH)
+        occupancy.choose(&occupant(uid, 1), TWO_EACH).map(|choice| choice.ordinal)
     }
 
     #[test]
@@ -248,7 +270,8 @@ mod tests {
     #[test]
     fn what_workspaces_may_write_counts_too_but_an_empty_runner_takes_anything() {
         let occupancy = Occupancy::default();
-        let choose = |uid, bytes| occupancy.choose(&occupant(uid, bytes), TWO_EACH);
+        let choose =
+            |uid, bytes| occupancy.choose(&occupant(uid, bytes), TWO_EACH).map(|choice| choice.ordinal);
         assert_eq!([choose("a", 70), choose("b", 40), choose("c", 30)], [Ok(0), Ok(1), Ok(0)]);
         assert_eq!(choose("d", 1000), Ok(2));
     }
@@ -260,6 +283,22 @@ mod tests {
         occupancy.note(&occupant("a", 1), 7);
         assert_eq!((occupancy.seat("team-a", "a"), occupancy.needed("team-a")), (Some(7), 8));
         assert_eq!(choose(&occupancy, "a"), Ok(7), "beyond what there may be, but it is there");
+    }
+
+    #[test]
+    fn one_that_is_not_on_record_yet_goes_to_a_lower_runner_as_soon_as_there_is_room() {
+        let occupancy = Occupancy::default();
+        for uid in ["a", "b", "c", "d"] {
+            choose(&occupancy, uid).unwrap();
+        }
+        occupancy.note(&occupant("d", 1), 1);
+        occupancy.leave("team-a", "a");
+        occupancy.leave("team-a", "b");
+        assert_eq!(choose(&occupancy, "d"), Ok(1), "its files are there");
+        let choice = occupancy.choose(&occupant("c", 1), TWO_EACH);
+        assert_eq!(choice, Ok(Choice { ordinal: 0, has_moved: true }));
+        let choice = occupancy.choose(&occupant("c", 1), TWO_EACH);
+        assert_eq!(choice, Ok(Choice { ordinal: 0, has_moved: false }));
     }
 
     #[test]

@@ -27,7 +27,23 @@ pub(super) const AGAIN: Duration = Duration::from_secs(5);
 
 /// The sets that are being replaced, and since when.
 #[derive(Debug, Default)]
-pub struct Rolling(Mutex<HashMap<ObjectRef<StatefulSet>, Instant>>);
+pub struct Rolling(Mutex<HashMap<ObjectRef<StatefulSet>, Since>>);
+
+#[derive(Clone, Copy, Debug)]
+enum Since {
+    /// It got its new form then.
+    Granted(Instant),
+    /// It was seen to be replaced then, on behalf of an earlier operator.
+    Seen(Instant),
+}
+
+impl Since {
+    fn elapsed(self) -> Duration {
+        match self {
+            Self::Granted(since) | Self::Seen(since) => since.elapsed(),
+        }
+    }
+}
 
 impl Rolling {
     /// Whether this set may get its new form now. `rolling` are those of which the watch shows that they are being replaced.
@@ -37,15 +53,16 @@ impl Rolling {
         rolling: HashSet<ObjectRef<StatefulSet>>,
         most: u32,
     ) -> bool {
-        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        since.retain(|set, since| since.elapsed() < LAG || rolling.contains(set));
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_fresh = |since: &Since| matches!(since, Since::Granted(since) if since.elapsed() < LAG);
+        known.retain(|set, since| is_fresh(since) || rolling.contains(set));
         for set in rolling {
-            since.entry(set).or_insert_with(Instant::now);
+            known.entry(set).or_insert_with(|| Since::Seen(Instant::now()));
         }
-        let count = since.values().filter(|since| since.elapsed() < PATIENCE).count();
-        let is_admitted = since.contains_key(set) || u32::try_from(count).is_ok_and(|count| count < most);
+        let count = known.values().filter(|since| since.elapsed() < PATIENCE).count();
+        let is_admitted = known.contains_key(set) || u32::try_from(count).is_ok_and(|count| count < most);
         if is_admitted {
-            since.insert(set.clone(), Instant::now());
+            known.insert(set.clone(), Since::Granted(Instant::now()));
         }
         is_admitted
     }

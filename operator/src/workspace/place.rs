@@ -9,7 +9,7 @@ use crate::{
     context::Context,
     runner::{
         name::{RUNNER, RunnerId, RunnerSetName},
-        occupancy::{Capacity, NoRoom, Occupant},
+        occupancy::{Capacity, Choice, NoRoom, Occupant},
         validate::volume_of,
     },
 };
@@ -66,15 +66,31 @@ pub(super) fn place(workspace: &Workspace, context: &Context) -> Result<RunnerId
         max_bytes: volume.bytes().saturating_mul(packing.storage_overcommit.into()),
         max_replicas: packing.max_replicas,
     };
-    let ordinal = context.occupancy.choose(&occupant, capacity).map_err(|why| match why {
-        NoRoom::Full => Error::RunnersFull { runners: packing.max_replicas },
-        NoRoom::Closing => Error::RunnersClosing,
-    })?;
+    let Choice { ordinal, has_moved } =
+        context.occupancy.choose(&occupant, capacity).map_err(|why| match why {
+            NoRoom::Full => Error::RunnersFull { runners: packing.max_replicas },
+            NoRoom::Closing => Error::RunnersClosing,
+        })?;
     let replicas = live.and_then(|live| live.spec.as_ref()?.replicas).unwrap_or_default();
-    if i64::from(ordinal) >= i64::from(replicas) {
+    if has_moved || i64::from(ordinal) >= i64::from(replicas) {
         context.namespaces_due.push(ObjectRef::new(&occupant.namespace));
     }
     Ok(RunnerId::of_set(&occupant.namespace, &set, ordinal))
+}
+
+/// What to say about the volume of a dedicated runner, which keeps the size that it was made with.
+pub(super) fn volume_note(workspace: &Workspace, context: &Context) -> Option<String> {
+    if workspace.spec.isolation != Isolation::Dedicated {
+        return None;
+    }
+    let (namespace, set) = (workspace.namespace()?, RunnerSetName::of(workspace));
+    let live = context.stores.stateful_sets.get(&ObjectRef::new(set.as_str()).within(&namespace))?;
+    let size = volume_of(&live)?.size.0;
+    let has: Quantity = size.parse().ok()?;
+    let claim = set.claim(0);
+    (has.bytes() < workspace.spec.storage.size.bytes()).then(|| {
+        format!("the runner's volume was made with {size}, less than spec.storage.size: enlarge its claim {claim}, unless that was done")
+    })
 }
 
 fn occupant(workspace: &Workspace) -> Occupant {

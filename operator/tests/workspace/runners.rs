@@ -3,8 +3,9 @@
 use crate::fixture::{ADA, Fixture, STATEFUL_SET};
 use http::{Method, StatusCode};
 use kube::runtime::controller::Action;
+use operator::runner::name::RunnerId;
 use serde_json::json;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 const SERVICE: &str = "/api/v1/namespaces/team-a/services/lodge-runner";
 const SECRET: &str = "/api/v1/namespaces/team-a/secrets/lodge-runner-tls";
@@ -195,4 +196,19 @@ async fn one_more_shared_workspace_is_no_reason_to_look_at_the_runners() {
     assert_eq!(look(&fixture), 0);
     fixture.put_ada(json!({"isolation": "Dedicated"}));
     assert_eq!(look(&fixture), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dedicated_volume_keeps_its_size_and_the_workspace_says_so_when_it_wants_more() {
+    let mut fixture = Fixture::with_ada(json!({"isolation": "Dedicated", "storage": {"size": "10Gi"}}));
+    fixture.reconcile_runners().await.unwrap();
+    let runner = RunnerId { pod: "lodge-runner-ada-0".to_owned(), ..fixture.runner_id() };
+    fixture.context.roster.connected(&runner, Arc::clone(&fixture.runner) as _, []);
+    fixture.reconcile().await.unwrap();
+    assert_eq!(fixture.condition("Ready").unwrap(), "True Bound: bound to lodge-runner-ada-0");
+    fixture.put_ada(json!({"isolation": "Dedicated", "storage": {"size": "20Gi"}}));
+    fixture.reconcile_runners().await.unwrap();
+    fixture.reconcile().await.unwrap();
+    let ready = fixture.condition("Ready").unwrap();
+    assert!(ready.contains("made with 10Gi") && ready.contains("data-lodge-runner-ada-0"), "{ready}");
 }

@@ -207,7 +207,7 @@ fn build_container(set: &RunnerSet, config: &RunnerConfig) -> Container {
         name: "vm-runner".to_owned(),
         image: Some(config.image.clone()),
         image_pull_policy: Some(config.pull_policy.as_str().to_owned()),
-        args: Some(arguments(set)),
+        args: Some(arguments(set, config)),
         ports: Some(vec![port("api", API_PORT), port("metrics", METRICS_PORT)]),
         resources: Some(set.resources.clone()),
         security_context: Some(SecurityContext {
@@ -229,7 +229,7 @@ fn claim_path(volume: &str) -> String {
     format!("{CLAIMS_PATH}/{volume}")
 }
 
-fn arguments(set: &RunnerSet) -> Vec<String> {
+fn arguments(set: &RunnerSet, config: &RunnerConfig) -> Vec<String> {
     let claims = set.claims.values().map(|Claim { volume, read_only }| {
         format!("--volume={volume}={}{}", claim_path(volume), if *read_only { ":ro" } else { "" })
     });
@@ -243,7 +243,7 @@ fn arguments(set: &RunnerSet) -> Vec<String> {
         format!("--tls-client-ca={TLS_PATH}/ca.crt"),
         format!("--metrics-listen=0.0.0.0:{METRICS_PORT}"),
     ];
-    arguments.into_iter().chain(claims).collect()
+    arguments.into_iter().chain(claims).chain(config.arguments.iter().cloned()).collect()
 }
 
 fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
