@@ -8,7 +8,7 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use kube::client::{Body, ConfigExt};
-use std::path::PathBuf;
+use std::{path::PathBuf, process::Command};
 use tower::{BoxError, ServiceBuilder};
 
 /// The namespace that Lodge itself is installed in.
@@ -75,7 +75,15 @@ impl Cluster {
     /// # Errors
     /// If it can't be started.
     pub fn lodge(&self, args: &[&str]) -> Result<Finished> {
-        run(command(self.bin.join("kubectl-lodge"), args).env("KUBECONFIG", &self.kubeconfig))
+        run(&mut self.lodge_command(args))
+    }
+
+    /// `kubectl lodge` as administrator, to be run.
+    #[must_use]
+    pub fn lodge_command(&self, args: &[&str]) -> Command {
+        let mut plugin = command(self.bin.join("kubectl-lodge"), args);
+        plugin.env("KUBECONFIG", &self.kubeconfig);
+        plugin
     }
 
     /// One field of an object by JSONPath, as administrator; empty if the field is absent.

@@ -8,6 +8,7 @@
 
 pub mod audit;
 pub mod bench;
+pub mod checksum;
 pub mod cluster;
 pub mod command;
 pub mod faults;
@@ -15,6 +16,9 @@ pub mod gateway;
 pub mod load;
 pub mod namespace;
 pub mod node;
+pub mod noise;
 pub mod percentile;
+pub mod runner_peer;
+pub mod terminal;
 pub mod token;
 pub mod user;

@@ -79,6 +79,15 @@ impl Namespace {
         self.cluster.lodge(&args)
     }
 
+    /// Runs `kubectl lodge` in this namespace, as administrator.
+    ///
+    /// # Errors
+    /// If the plugin can't be started.
+    pub fn lodge(&self, args: &[&str]) -> Result<Finished> {
+        let (command, rest) = args.split_first().context("a subcommand")?;
+        self.cluster.lodge(&[&[*command, "-n", &self.name], rest].concat())
+    }
+
     /// The message of a workspace's condition, once it has the given status.
     ///
     /// # Errors

@@ -5,8 +5,8 @@ use super::{
     cluster::{apply, is_ready},
 };
 use crate::{cluster::Cluster, namespace::Namespace, percentile::Samples};
-use anyhow::{Context, Result, ensure};
-use futures::{Stream, StreamExt, pin_mut};
+use anyhow::{Context, Result};
+use futures::{Stream, StreamExt};
 use kube::{
     Api, ResourceExt,
     api::{ListParams, WatchEvent, WatchParams},
@@ -23,7 +23,9 @@ pub(super) async fn run(cluster: &Cluster, count: usize, report: &mut Report<'_>
     namespace.ready_workspace("first", "")?;
     let api: Api<Workspace> = Api::namespaced(cluster.client().await?, &namespace.name);
     let version = api.list(&ListParams::default()).await?.metadata.resource_version;
-    let stream = api.watch(&WatchParams::default(), &version.context("a list has a version")?).await?;
+    let version = version.context("a list has a version")?;
+    // Open before the first apply.
+    let stream = api.watch(&WatchParams::default(), &version).await?;
     let start = Instant::now();
     let mut applies = JoinSet::new();
     for number in 0..count {
@@ -33,7 +35,8 @@ pub(super) async fn run(cluster: &Cluster, count: usize, report: &mut Report<'_>
             apply(&api, &name).await.map(|()| (name, began))
         });
     }
-    let ready = async { tokio::time::timeout(Duration::from_secs(120), wait_ready(stream, count)).await };
+    let ready =
+        async { tokio::time::timeout(Duration::from_secs(120), wait_ready(&api, stream, count)).await };
     let (ready, began) = tokio::join!(ready, applies.join_all());
     let ready = ready.context("not all Ready in two minutes")??;
     let began: HashMap<String, Instant> = began.into_iter().collect::<Result<_>>()?;
@@ -50,22 +53,35 @@ pub(super) async fn run(cluster: &Cluster, count: usize, report: &mut Report<'_>
     ))
 }
 
-/// When each of `count` Workspaces was first seen Ready.
+/// When each of `count` Workspaces was first seen Ready. The API server ends a watch whose reader is slow; what happened before
+/// the next one is then seen by a list, a little late.
 async fn wait_ready(
-    stream: impl Stream<Item = kube::Result<WatchEvent<Workspace>>>,
+    api: &Api<Workspace>,
+    stream: impl Stream<Item = kube::Result<WatchEvent<Workspace>>> + Send + 'static,
     count: usize,
 ) -> Result<HashMap<String, Instant>> {
-    pin_mut!(stream);
+    let mut stream = stream.boxed();
     let mut ready = HashMap::new();
-    while ready.len() < count {
-        let event = stream.next().await.context("the watch ended")??;
-        if let WatchEvent::Added(workspace) | WatchEvent::Modified(workspace) = event
-            && workspace.name_any().starts_with("burst-")
-            && is_ready(&workspace)
-        {
+    let mut see = |workspace: &Workspace| {
+        if workspace.name_any().starts_with("burst-") && is_ready(workspace) {
             ready.entry(workspace.name_any()).or_insert_with(Instant::now);
         }
+        ready.len()
+    };
+    loop {
+        let seen = match stream.next().await.transpose()? {
+            Some(WatchEvent::Added(workspace) | WatchEvent::Modified(workspace)) => see(&workspace),
+            Some(_) => continue,
+            None => {
+                let list = api.list(&ListParams::default()).await?;
+                let seen = list.items.iter().map(&mut see).max().unwrap_or_default();
+                let version = list.metadata.resource_version.context("a list has a version")?;
+                stream = api.watch(&WatchParams::default(), &version).await?.boxed();
+                seen
+            }
+        };
+        if seen == count {
+            return Ok(ready);
+        }
     }
-    ensure!(ready.len() == count, "{} are Ready", ready.len());
-    Ok(ready)
 }

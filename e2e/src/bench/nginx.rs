@@ -1,7 +1,6 @@
 //! An nginx that proxies to a runner with the gateway's certificate, and checks nobody: the least that any proxy does.
 
-use super::proxy::secret;
-use crate::cluster::Cluster;
+use crate::{cluster::Cluster, runner_peer::secret};
 use anyhow::{Context, Result, ensure};
 use std::{
     net::{TcpListener, TcpStream},

@@ -3,7 +3,7 @@
 
 use super::{Report, nginx::Nginx};
 use crate::{
-    cluster::{Cluster, SYSTEM_NAMESPACE},
+    cluster::Cluster,
     gateway::{Door, Identity},
     namespace::Namespace,
     percentile::Samples,
@@ -140,12 +140,4 @@ async fn ask_until(
         samples.add(start.elapsed());
     }
     Ok(samples)
-}
-
-/// A Secret's field of Lodge's own namespace, decoded.
-pub(super) fn secret(cluster: &Cluster, name: &str, field: &str) -> Result<String> {
-    use base64::{Engine, engine::general_purpose::STANDARD};
-    let path = format!(".data.{}", field.replace('.', "\\."));
-    let encoded = cluster.field(SYSTEM_NAMESPACE, &format!("secret/{name}"), &path)?;
-    Ok(String::from_utf8(STANDARD.decode(encoded.trim())?)?)
 }

@@ -5,7 +5,16 @@
 
 mod access;
 mod bad_input;
+mod copy;
+mod cron_job;
+mod dedicated;
+mod fencing;
+mod gitops;
 mod idle;
+mod plugin;
+mod power;
 mod rbac;
+mod stream;
+mod terminal;
 mod token;
 mod workspace_lifecycle;

@@ -32,7 +32,7 @@ const PERMISSIONS: &[Permission] = &[
             ("HEAD", "files/home/agent/f", ""),
             ("GET", "files/home/agent/f?stat", ""),
             ("GET", "files/home/agent?list", ""),
-            ("POST", "files:batchRead", r#"{"paths":["/home/agent/f"]}"#),
+            ("POST", "files:batchRead", r#"{"files":[{"path":"/home/agent/f"}]}"#),
             ("GET", "files:archive?path=/home/agent", ""),
         ],
     },
