@@ -6,6 +6,23 @@ use anyhow::{Context, Result};
 use e2e::command::{command, run};
 use std::collections::BTreeSet;
 
+/// Arguments of `vm-runner serve` that are no values: about the program; what the operator gives; what has a better way.
+const OF_RUNNERS: [&str; 12] = [
+    "help",
+    "dev",
+    "listen",
+    "data",
+    "software",
+    "tls-cert",
+    "tls-key",
+    "tls-client-ca",
+    "metrics-listen",
+    "volume",
+    // Packing is the operator's (`runner.maxWorkspaces`), and memory that of the pod (`runner.memoryLimit`).
+    "max-workspaces",
+    "memory-limit",
+];
+
 /// Deployment, program, and its arguments that are no values, each for its reason.
 const PROGRAMS: [(&str, &str, &[&str]); 2] = [
     (
@@ -45,8 +62,9 @@ fn name(argument: &str) -> String {
 }
 
 /// The long arguments that a program's help lists.
-fn known(program: &str) -> Result<BTreeSet<String>> {
-    let help = run(&mut command(root().join(".local/bin").join(program), ["--help"]))?.success()?;
+fn known(program: &str, subcommand: &[&str]) -> Result<BTreeSet<String>> {
+    let arguments = subcommand.iter().chain(&["--help"]);
+    let help = run(&mut command(root().join(".local/bin").join(program), arguments))?.success()?;
     let lines = help.lines().filter_map(|line| {
         let line = line.trim_start();
         let line = line.strip_prefix("-h, ").or_else(|| line.strip_prefix("-V, ")).unwrap_or(line);
@@ -59,7 +77,7 @@ fn known(program: &str) -> Result<BTreeSet<String>> {
 #[ignore = "needs helm: make test runs it"]
 fn the_arguments_of_the_chart_are_those_of_the_programs() -> Result<()> {
     for (deployment, program, without_value) in PROGRAMS {
-        let known = known(program)?;
+        let known = known(program, &[])?;
         let mut used = BTreeSet::new();
         for values in VALUES {
             used.extend(
@@ -72,6 +90,21 @@ fn the_arguments_of_the_chart_are_those_of_the_programs() -> Result<()> {
             known.difference(&used).filter(|name| !without_value.contains(&name.as_str())).collect();
         assert!(missing.is_empty(), "{program}: the chart has no values for {missing:?}");
     }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs helm: make test runs it"]
+fn every_argument_of_runners_has_a_value() -> Result<()> {
+    let known = known("vm-runner", &["serve"])?;
+    let given = arguments(&[&values_file("everything")], "lodge-operator")?;
+    let used: BTreeSet<_> =
+        given.iter().filter_map(|argument| argument.strip_prefix("--runner-arg=")).map(name).collect();
+    let unknown: Vec<_> = used.difference(&known).collect();
+    assert!(unknown.is_empty(), "vm-runner serve knows no {unknown:?}: is .local/bin up to date?");
+    let missing: Vec<_> =
+        known.difference(&used).filter(|name| !OF_RUNNERS.contains(&name.as_str())).collect();
+    assert!(missing.is_empty(), "vm-runner serve: the chart has no values for {missing:?}");
     Ok(())
 }
 

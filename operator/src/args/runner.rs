@@ -51,6 +51,10 @@ pub struct RunnerArgs {
     /// Namespace whose pods may scrape the runners' metrics, besides Lodge's own; may be given several times.
     #[arg(long)]
     pub runner_scrape_namespace: Vec<String>,
+    /// Further argument of `vm-runner serve`, whole, such as `--runner-arg=--isolation=strict`; may be given several times. It
+    /// has to be one that the operator doesn't give itself.
+    #[arg(long, allow_hyphen_values = true)]
+    pub runner_arg: Vec<String>,
     /// Most Workspaces of one shared runner. What is bounded by it: how many of them the loss of one pod stops, how long its
     /// successor takes to be told all of them, and how much memory they want when all of them are awake.
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
@@ -126,6 +130,8 @@ pub struct RunnerConfig {
     pub priority_class: Option<String>,
     /// Namespaces whose pods may scrape metrics, besides Lodge's own.
     pub scrape_namespaces: Vec<String>,
+    /// Further arguments of `vm-runner serve`.
+    pub arguments: Vec<String>,
     /// How much runs on them.
     pub packing: Packing,
 }
@@ -161,6 +167,7 @@ impl From<RunnerArgs> for RunnerConfig {
             runner_runtime_class,
             runner_priority_class,
             runner_scrape_namespace,
+            runner_arg,
             runner_max_workspaces,
             runner_storage_overcommit,
             runner_max_replicas,
@@ -181,6 +188,7 @@ impl From<RunnerArgs> for RunnerConfig {
             runtime_class: runner_runtime_class.filter(|class| !class.is_empty()),
             priority_class: runner_priority_class.filter(|class| !class.is_empty()),
             scrape_namespaces: runner_scrape_namespace.into_iter().filter(|name| !name.is_empty()).collect(),
+            arguments: runner_arg.into_iter().filter(|argument| !argument.is_empty()).collect(),
             packing: Packing {
                 max_workspaces: runner_max_workspaces,
                 storage_overcommit: runner_storage_overcommit,
