@@ -60,6 +60,9 @@ pub(crate) const CONFIG: &str = "/config";
 pub(crate) const ACTIVITY: &str = "/activity";
 /// Route of `POST /promote`: a VM that was booted to read files may be used for everything.
 pub(crate) const PROMOTE: &str = "/promote";
+/// Route of `POST /run`: a command whose output is streamed, as of `POST exec`; its `timeout` is not bounded by
+/// `spec.limits.commandTimeout`. No client reaches it.
+pub(crate) const RUN: &str = "/run";
 
 /// Largest configuration of a workspace, with the files of its mounts.
 pub(crate) const MAX_CONFIG_BYTES: usize = 32 << 20;

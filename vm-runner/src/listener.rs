@@ -113,10 +113,19 @@ enum Socket {
     Tcp(TcpStream),
 }
 
+/// What clients may speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// HTTP/1.1 only: which protocol it is need not be found out, which a client could draw out for ever.
+    Http1,
+    /// HTTP/1.1 and HTTP/2, for clients that are known.
+    Any,
+}
+
 /// Serves until `stop`; then lets requests in flight end, for `drain` at most.
 pub(crate) async fn serve<F, S>(
     listener: Listener,
-    tls: Option<Tls>,
+    (tls, protocol): (Option<Tls>, Protocol),
     service_for: F,
     stop: CancellationToken,
     drain: Duration,
@@ -142,7 +151,7 @@ pub(crate) async fn serve<F, S>(
                 let (tls, service_for, stop) = (tls.clone(), service_for.clone(), stop.clone());
                 connections.spawn(async move {
                     let _place = place;
-                    serve_socket(socket, tls, service_for, stop).await;
+                    serve_socket(socket, (tls, protocol), service_for, stop).await;
                 });
             }
             Err(error) => {
@@ -156,8 +165,12 @@ pub(crate) async fn serve<F, S>(
     let _ = tokio::time::timeout(drain, async { while connections.join_next().await.is_some() {} }).await;
 }
 
-async fn serve_socket<F, S>(socket: Socket, tls: Option<Tls>, service_for: F, stop: CancellationToken)
-where
+async fn serve_socket<F, S>(
+    socket: Socket,
+    (tls, protocol): (Option<Tls>, Protocol),
+    service_for: F,
+    stop: CancellationToken,
+) where
     F: Fn(Peer) -> S,
     S: Service<hyper::Request<Incoming>, Response = Response, Error = hyper::Error> + Send + 'static,
     S::Future: Send + 'static,
@@ -165,12 +178,12 @@ where
     match (socket, tls) {
         (Socket::Unix(stream), _) => {
             if speaks(stream.async_io(Interest::READABLE, || peek(stream.as_fd())), &stop).await {
-                serve_stream(stream, service_for(Peer::Developer), stop).await;
+                serve_stream(stream, service_for(Peer::Developer), protocol, stop).await;
             }
         }
         (Socket::Tcp(stream), None) => {
             if speaks(stream.async_io(Interest::READABLE, || peek(stream.as_fd())), &stop).await {
-                serve_stream(stream, service_for(Peer::Developer), stop).await;
+                serve_stream(stream, service_for(Peer::Developer), protocol, stop).await;
             }
         }
         (Socket::Tcp(stream), Some(tls)) => {
@@ -179,7 +192,7 @@ where
                     let certificates = stream.get_ref().1.peer_certificates();
                     let leaf = certificates.and_then(|chain| chain.first());
                     let peer = leaf.map_or(Peer::Stranger, |leaf| Peer::from_certificate(leaf));
-                    serve_stream(stream, service_for(peer), stop).await;
+                    serve_stream(stream, service_for(peer), protocol, stop).await;
                 }
                 Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                 Err(_) => tracing::debug!("a TLS handshake took too long"),
@@ -202,13 +215,16 @@ fn peek(socket: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-async fn serve_stream<I, S>(stream: I, service: S, stop: CancellationToken)
+async fn serve_stream<I, S>(stream: I, service: S, protocol: Protocol, stop: CancellationToken)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<hyper::Request<Incoming>, Response = Response, Error = hyper::Error> + Send + 'static,
     S::Future: Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
+    if protocol == Protocol::Http1 {
+        builder = builder.http1_only();
+    }
     builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE_TIMEOUT);
     builder
         .http2()
@@ -247,7 +263,8 @@ mod tests {
         let listener = Listener::bind(&ListenAddress::Unix(path.clone())).await.unwrap();
         let service_for = |_| service_fn(|_| async { Ok(empty(StatusCode::NO_CONTENT)) });
         let stop = CancellationToken::new();
-        let _server = task::spawn(serve(listener, None, service_for, stop, Duration::ZERO));
+        let _server =
+            task::spawn(serve(listener, (None, Protocol::Http1), service_for, stop, Duration::ZERO));
         let mut client = UnixStream::connect(&path).await.unwrap();
         client.write_all(text.as_bytes()).await.unwrap();
         let mut answer = String::new();
@@ -258,6 +275,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_says_nothing_does_not_stay() {
         assert_eq!(answer_to("").await, "");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_does_not_finish_its_first_word_does_not_stay() {
+        for word in ["P", "PRI * HT", "GET / HTTP/1.1\r\nhost"] {
+            let answer = answer_to(word).await;
+            assert!(!answer.contains("204"), "{word}: {answer}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,12 +11,15 @@
 
 pub(crate) mod child;
 mod client;
+mod event;
 mod fleet;
 mod forward;
+mod journal;
 mod memory;
 mod metrics;
 pub(crate) mod peer;
 mod registry;
+mod run;
 mod server;
 mod slot;
 mod spare;
@@ -31,7 +34,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::service::service_fn;
 use tokio::signal::unix::{SignalKind, signal};
@@ -39,11 +42,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::child::{ChildOptions, Spawner};
+use self::event::Events;
 use self::fleet::Fleet;
 use self::forward::Forwarder;
+use self::journal::Journal;
 use self::memory::Residents;
 use self::metrics::Metrics;
 use self::registry::Registry;
+use self::run::Runs;
 use self::server::Server;
 use self::slot::Slots;
 use self::spare::Spares;
@@ -52,10 +58,13 @@ use self::tls::Tls;
 use self::watch::Changes;
 use crate::config::{Isolation, ListenAddress, ServeConfig};
 use crate::http::Request;
-use crate::listener::{self, Listener};
+use crate::listener::{self, Listener, Protocol};
 use crate::software::{self, Catalog};
 use crate::task::{self, Task};
 use crate::vm::lockdown::{self, Landlock};
+
+/// What the answers of VMs that have stopped get to reach their clients.
+const LAST_ANSWERS_GRACE: Duration = Duration::from_secs(1);
 
 /// Why the supervisor cannot work.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +85,9 @@ pub(crate) enum Error {
     Start(#[source] io::Error),
 }
 
-/// Serves until SIGTERM or SIGINT; then stops all VMs.
+/// Serves until SIGTERM or SIGINT. Then, in this order: it is not ready any more and takes no connections; requests get
+/// `--stop-grace` to be answered; all VMs are stopped at once, each with its own `--stop-grace`, and tell what they still
+/// answer; what happened is written down.
 pub(crate) async fn serve(config: ServeConfig) -> Result<(), Error> {
     let signals = termination().map_err(Error::Start)?;
     let (tls, _reload) = start_tls(&config)?;
@@ -87,10 +98,13 @@ pub(crate) async fn serve(config: ServeConfig) -> Result<(), Error> {
     };
     let (fleet, known) = build_fleet(&config)?;
     let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
+    let runs = Runs::new(Arc::clone(&fleet), stop.clone());
+    runs.recover(fleet.state_dir.unfinished(&known)?).await;
     let registry = Registry::new(Arc::clone(&fleet), known, config.max_workspaces, stop.clone());
     let server = Arc::new(Server {
         fleet: Arc::clone(&fleet),
         registry: Arc::clone(&registry),
+        runs: Arc::clone(&runs),
         forwarder: Forwarder::new(config.max_requests, config.max_requests_per_workspace),
         stop: drain.clone(),
     });
@@ -99,18 +113,32 @@ pub(crate) async fn serve(config: ServeConfig) -> Result<(), Error> {
     let _watch = task::spawn(watch);
     let _probes = probes.map(|probes| serve_probes(probes, Arc::clone(&server), drain.clone()));
     tracing::info!(listen = %listener.address(), "serving");
-    let serving = task::spawn(serve_api(listener, tls, server, drain.clone(), config.stop_grace));
+    let mut serving = Some(task::spawn(serve_api(listener, tls, server, drain.clone())));
 
     signals.await;
+    let began = Instant::now();
     tracing::info!("stopping");
     drain.cancel();
-    let _ = serving.await;
+    finish_within(config.stop_grace, &mut serving).await;
     stop.cancel();
     drop(spares);
     let spares = fleet.spares.drain().into_iter().map(|spare| spare.stop(config.stop_grace));
     tokio::join!(registry.stopped(), futures::future::join_all(spares));
-    tracing::info!("stopped");
+    // What VMs answered as they stopped is on its way.
+    finish_within(LAST_ANSWERS_GRACE, &mut serving).await;
+    tokio::join!(runs.finish(), fleet.events.finish());
+    fleet.journal.flush().await;
+    tracing::info!(took = ?began.elapsed(), "stopped");
     Ok(())
+}
+
+/// Waits until all requests are answered, but no longer than this.
+async fn finish_within(limit: Duration, serving: &mut Option<Task<()>>) {
+    if let Some(task) = serving
+        && tokio::time::timeout(limit, task).await.is_ok()
+    {
+        *serving = None;
+    }
 }
 
 /// Resolves at the first SIGTERM or SIGINT.
@@ -150,6 +178,7 @@ fn build_fleet(config: &ServeConfig) -> Result<(Arc<Fleet>, KnownEpochs), Error>
     let metrics = Arc::new(Metrics::new());
     metrics.set_landlock(landlock.version());
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let journal = Journal::start(&data).map_err(Error::Start)?;
     let fleet = Fleet {
         landlock,
         state_dir,
@@ -161,6 +190,8 @@ fn build_fleet(config: &ServeConfig) -> Result<(Arc<Fleet>, KnownEpochs), Error>
         catalog,
         metrics,
         changes: Changes::new(),
+        events: Events::new(journal.clone()),
+        journal,
         boots: Semaphore::new(cores.max(2) * 2),
         boot_timeout: config.boot_timeout,
         stop_grace: config.stop_grace,
@@ -190,13 +221,7 @@ fn keep_spares(fleet: &Arc<Fleet>) -> Task<Infallible> {
     task::spawn(async move { fleet.spares.keep_filled().await })
 }
 
-async fn serve_api(
-    listener: Listener,
-    tls: Option<Tls>,
-    server: Arc<Server>,
-    stop: CancellationToken,
-    drain: Duration,
-) {
+async fn serve_api(listener: Listener, tls: Option<Tls>, server: Arc<Server>, stop: CancellationToken) {
     let service_for = move |peer| {
         let server = Arc::clone(&server);
         service_fn(move |request| {
@@ -204,7 +229,8 @@ async fn serve_api(
             async move { Ok(server.answer(peer, Request::new(request)).await) }
         })
     };
-    listener::serve(listener, tls, service_for, stop, drain).await;
+    // Who waits for it says for how long.
+    listener::serve(listener, (tls, Protocol::Any), service_for, stop, Duration::MAX).await;
 }
 
 fn serve_probes(listener: Listener, server: Arc<Server>, stop: CancellationToken) -> Task<()> {
@@ -215,5 +241,5 @@ fn serve_probes(listener: Listener, server: Arc<Server>, stop: CancellationToken
             async move { Ok(response) }
         })
     };
-    task::spawn(listener::serve(listener, None, service_for, stop, Duration::ZERO))
+    task::spawn(listener::serve(listener, (None, Protocol::Http1), service_for, stop, Duration::ZERO))
 }

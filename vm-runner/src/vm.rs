@@ -11,8 +11,10 @@ pub(crate) mod boot;
 pub(crate) mod buffers;
 mod commands;
 pub(crate) mod etc;
+mod idle;
 pub(crate) mod lockdown;
 pub(crate) mod machine_room;
+mod rehearsal;
 mod root;
 pub(crate) mod server;
 mod software_image;
@@ -36,8 +38,9 @@ use self::lockdown::Grants;
 use self::machine_room::MachineRoom;
 use self::server::Server;
 use crate::config::VmConfig;
-use crate::control;
+use crate::control::{self, Use};
 use crate::http::Request;
+use crate::task;
 
 /// What answers get to reach their client after the guests have ended.
 const ANSWER_GRACE: Duration = Duration::from_secs(1);
@@ -72,17 +75,26 @@ pub(crate) async fn serve(config: VmConfig) -> Result<(), Error> {
     let line = UnixDatagram::from_std(line.into()).map_err(Error::Line)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Line)?;
     let grants = boot::Grants { slot: config.slot, volumes: config.volumes };
-    let room = MachineRoom::open(&config.software, grants)?;
+    let room = Arc::new(MachineRoom::open(&config.software, grants)?);
     lockdown::seal()?;
-    // A process that is wanted at once has no time to warm up.
-    let waiting = control::accept(line.as_fd());
-    if waiting.is_err() {
-        room.warm_up().await;
+    let (mut connections, drain) = (JoinSet::new(), CancellationToken::new());
+    let (mut early, usage) = early_connections(&line)?;
+    match usage {
+        // A process that is wanted at once has no time to warm up.
+        Use::Now => {
+            let room = Arc::clone(&room);
+            connections.spawn_blocking(move || room.load_shell());
+        }
+        Use::Later => tokio::select! {
+            biased;
+            wanted = accept(&line) => early.extend(wanted.ok()),
+            () = has_request(&early) => {}
+            () = rehearsal::rehearse(&room) => {}
+        },
     }
     let server = Arc::new(Server::new(room));
-    let (mut connections, drain) = (JoinSet::new(), CancellationToken::new());
-    if let Ok(stream) = waiting {
-        let stream = UnixStream::from_std(stream).map_err(Error::Line)?;
+    let _trim = task::spawn(idle::trim(Arc::clone(&server)));
+    for stream in early {
         connections.spawn(serve_connection(stream, Arc::clone(&server), drain.clone()));
     }
     let grace = loop {
@@ -115,6 +127,14 @@ async fn stop(
     server.begin_stop();
     let Some(vm) = server.vm() else { return Ok(()) };
     vm.kernel().shutdown(grace).await;
+    let ends = async {
+        for process in vm.processes().all() {
+            process.log.wait_end().await;
+        }
+    };
+    // What could not be told in time is not told.
+    let _ = tokio::time::timeout(ANSWER_GRACE, ends).await;
+    vm.events().close();
     drain.cancel();
     let ended = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(ANSWER_GRACE, ended).await.is_err() {
@@ -130,9 +150,31 @@ async fn stop(
     }
 }
 
+/// Connections that came while the process started, and whether one of them is for now.
+fn early_connections(line: &UnixDatagram) -> Result<(Vec<UnixStream>, Use), Error> {
+    let (mut streams, mut usage) = (Vec::new(), Use::Later);
+    // What else there is to tell, such as the supervisor's end, is told again.
+    while let Ok((stream, wanted)) = control::accept(line.as_fd()) {
+        streams.push(UnixStream::from_std(stream).map_err(Error::Line)?);
+        if wanted == Use::Now {
+            usage = Use::Now;
+        }
+    }
+    Ok((streams, usage))
+}
+
+/// Waits until something comes on the connection that was made ahead.
+async fn has_request(early: &[UnixStream]) {
+    match early.first() {
+        // An error is met again by whoever reads.
+        Some(stream) => drop(stream.readable().await),
+        None => std::future::pending().await,
+    }
+}
+
 /// Takes the next connection. The line is no datagram socket, but its readiness is told alike.
 async fn accept(line: &UnixDatagram) -> io::Result<UnixStream> {
-    let stream = line.async_io(Interest::READABLE, || control::accept(line.as_fd())).await?;
+    let (stream, _) = line.async_io(Interest::READABLE, || control::accept(line.as_fd())).await?;
     UnixStream::from_std(stream)
 }
 

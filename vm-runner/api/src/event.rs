@@ -96,6 +96,18 @@ pub enum VmEvent {
     },
 }
 
+/// One message of `GET …/events`: something that happened, and when.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct LoggedEvent {
+    /// When the runner noted it, RFC 3339.
+    pub at: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: VmEvent,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -83,7 +83,8 @@ pub struct ExecResponse {
     /// Whether standard error was longer than `outputLimit`.
     #[serde(default)]
     pub stderr_truncated: bool,
-    /// What cut the output, where it was cut: `outputLimit`, or the limit of the specification that raises it.
+    /// What cut the output, where it was cut: `outputLimit`, or the limit of the specification that raises it. Else the limit
+    /// of the specification that the command ran into, such as `spec.limits.memory`, if it did, and failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<String>,
     /// Whether the command was killed because its time was up.

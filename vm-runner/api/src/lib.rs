@@ -34,7 +34,7 @@ pub use config::{
     SoftwareRef, StorageConfig, StorageType, TmpfsMount, UserConfig, VolumeMount, WorkspaceConfig,
 };
 pub use duration::WireDuration;
-pub use event::VmEvent;
+pub use event::{LoggedEvent, VmEvent};
 pub use exec::{ExecRequest, ExecResponse};
 pub use file::{
     AttributesRequest, CopyRequest, CopyResponse, DirEntry, FileStat, FileType, LinkRequest, ListResponse,

@@ -111,6 +111,9 @@ pub struct ProcessExit {
     /// Whether it was killed because its time was up.
     #[serde(default)]
     pub timed_out: bool,
+    /// The limit of the specification that it ran into, such as `spec.limits.memory`; present only if it did, and failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<String>,
     /// From spawn to end, by a monotonic clock; null where the API did not start it.
     #[serde(default)]
     pub duration_ms: Option<f64>,

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use vm_api::area::Area;
-use vm_api::{ExecRequest, ExecResponse, OutputMessage, ProblemCode, VmEvent};
+use vm_api::{ExecRequest, ExecResponse, LoggedEvent, OutputMessage, ProblemCode};
 
 use super::operation::Operation;
 
@@ -32,11 +32,14 @@ pub(super) fn operations() -> Vec<Operation> {
         }))
         .events::<OutputMessage>("Its output as it comes.", json!({"type": "stdout", "text": "HI\n"}))
         .problems(&COMMAND_PROBLEMS);
-    let events = Operation::of(Area::Events, "GET", "events", "exec", "What happens in the VM, as it happens.")
-        .about("Numbers begin at 1 with each boot. A bounded number of events is kept; a reader that comes too late is \
-            told how many it lost.")
+    let events = Operation::of(Area::Events, "GET", "events", "exec", "What happened in the workspace, and what happens.")
+        .about("Kept by the runner: numbers go on over VMs and sleeps, and reading wakes nothing. A bounded number of \
+            events is kept; a reader that comes too late is told how many it lost at most. Of notices that there is output, \
+            only the last of each process and shell is kept.")
         .resumable()
-        .events::<VmEvent>("Events, without end.", json!({"type": "processExit", "pid": 7, "exitCode": 0, "signal": null}))
+        .events::<LoggedEvent>("Events, without end.", json!({
+            "at": "2026-11-22T16:00:00Z", "type": "processExit", "pid": 7, "exitCode": 0, "signal": null,
+        }))
         .problems(&[ProblemCode::InvalidQuery, ProblemCode::LimitStreams]);
     vec![exec, events]
 }

@@ -19,11 +19,9 @@ pub(super) fn operations() -> Vec<Operation> {
     let list = Operation::of(Area::Runs, "GET", "listRuns", TAG, "Runs that go on, and the last that ended.")
         .json::<RunList>(200, "The runs, newest first.", json!({"items": [example()]}));
     let of = |action, method, id, summary| Operation::of(Area::Run(action), method, id, TAG, summary);
-    let show = of(RunAction::Show, "GET", "showRun", "One run; never wakes the workspace.").json::<Run>(
-        200,
-        "The run.",
-        example(),
-    );
+    let show = of(RunAction::Show, "GET", "showRun", "One run; never wakes the workspace.")
+        .json::<Run>(200, "The run.", example())
+        .problems(&[ProblemCode::RunNotFound]);
     let begin = of(
         RunAction::Begin,
         "PUT",
@@ -33,9 +31,19 @@ pub(super) fn operations() -> Vec<Operation> {
     .takes::<RunRequest>(json!({"epoch": 4, "exec": {"command": "make nightly"}}))
     .json::<Run>(200, "The name was known: what became of that run.", example())
     .json::<Run>(201, "It begins.", example())
-    .problems(&[ProblemCode::StaleEpoch]);
+    .problems(&[
+        ProblemCode::InvalidRequest,
+        ProblemCode::StaleEpoch,
+        ProblemCode::WorkspaceNotBound,
+        ProblemCode::LimitRuns,
+        ProblemCode::StorageFull,
+        ProblemCode::StorageNewer,
+        ProblemCode::StorageUnavailable,
+        ProblemCode::ShuttingDown,
+    ]);
     let stop = of(RunAction::Stop, "POST", "stopRun", "Stop a run; the operator only.")
-        .about("SIGTERM, some time, then SIGKILL.")
-        .json::<Run>(200, "The run.", example());
+        .about("SIGTERM, some time, then SIGKILL. The answer does not wait for the end; `GET /v1/watch` tells it.")
+        .json::<Run>(200, "The run.", example())
+        .problems(&[ProblemCode::RunNotFound]);
     vec![list, show, begin, stop]
 }

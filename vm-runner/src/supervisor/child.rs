@@ -23,6 +23,7 @@ use super::slot::{self, Slot, Slots};
 use super::uid::Uid;
 use crate::config::{Isolation, Volume};
 use crate::control;
+use crate::task;
 
 /// What a vm process gets for the last answers and for making its files durable, once its guests have ended.
 const FLUSH_GRACE: Duration = Duration::from_secs(10);
@@ -58,18 +59,10 @@ impl VmProcess {
         self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
     }
 
-    /// Gives it the files of a workspace.
-    pub(crate) async fn claim(self, uid: Uid) -> (Self, Result<(), slot::Error>) {
-        let Self { client, child, mut slot } = self;
-        let claimed = tokio::task::spawn_blocking(move || {
-            let result = slot.claim(&uid);
-            (slot, result)
-        });
-        match claimed.await {
-            Ok((slot, result)) => (Self { client, child, slot }, result),
-            // A panic there is resumed here: the slot is lost with it.
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
+    /// Gives it the files of a workspace. Takes one rename, for which a wake does not change threads twice; if the disk
+    /// makes it wait, the other tasks of this thread go on elsewhere.
+    pub(crate) fn claim(&mut self, uid: &Uid, epoch: u64) -> Result<(), slot::Error> {
+        task::in_place(|| self.slot.claim(uid, epoch))
     }
 
     /// Waits until the process has ended by itself. May be cancelled and called again.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use vm_api::{MountSource, Problem, ProblemCode, WorkspaceConfig};
 
+use super::event::Events;
+use super::journal::Journal;
 use super::memory::Residents;
 use super::metrics::Metrics;
 use super::slot::Slots;
@@ -13,6 +15,7 @@ use super::spare::Spares;
 use super::state_dir::{self, StateDir};
 use super::uid::Uid;
 use super::watch::Changes;
+use super::workspace::stale_epoch;
 use crate::config::Volume;
 use crate::software::Catalog;
 use crate::vm::lockdown::Landlock;
@@ -34,6 +37,9 @@ pub(crate) struct Fleet {
     pub(crate) catalog: Catalog,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) changes: Changes,
+    pub(crate) events: Events,
+    /// What is remembered of workspaces.
+    pub(crate) journal: Journal,
     /// Boots in flight; more wait.
     pub(crate) boots: Semaphore,
     pub(crate) boot_timeout: Duration,
@@ -64,10 +70,30 @@ impl Fleet {
         Ok(())
     }
 
-    /// Removes everything that a workspace left on disk. Blocks.
-    pub(crate) fn remove(&self, uid: &Uid) -> Result<(), state_dir::Error> {
-        let elsewhere = self.slots.forget(uid);
-        self.state_dir.remove(uid, elsewhere.as_deref())
+    /// Removes everything that a workspace left on disk, for the owner of this epoch.
+    pub(crate) async fn remove(self: &Arc<Self>, uid: &Uid, epoch: u64) -> Result<(), Problem> {
+        let (fleet, name) = (Arc::clone(self), uid.clone());
+        let removed = tokio::task::spawn_blocking(move || {
+            let elsewhere = fleet.slots.forget(&name);
+            fleet.state_dir.remove(&name, epoch, elsewhere.as_deref())
+        });
+        let reason = match removed.await {
+            Ok(Ok(())) => None,
+            Ok(Err(state_dir::Error::Stale { theirs, ours })) => return Err(stale_epoch(uid, ours, theirs)),
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(reason) = reason {
+            tracing::error!(workspace = %uid, reason, "removing the files of a deleted workspace failed");
+            let detail = format!("removing the files of workspace {uid}: {reason}; delete it again");
+            return Err(Problem::new(ProblemCode::StorageUnavailable, detail));
+        }
+        // After that nobody opens its database again.
+        if let Err(error) = self.journal.forget(uid).await {
+            tracing::warn!(workspace = %uid, %error, "its database is closed later");
+        }
+        self.events.end(uid);
+        Ok(())
     }
 }
 
@@ -80,6 +106,7 @@ impl Fleet {
         let state_dir = StateDir::open(data).unwrap();
         let slots = Slots::open(data).unwrap();
         let metrics = Arc::new(Metrics::new());
+        let journal = Journal::start(data).unwrap();
         let options = ChildOptions {
             software: "/nowhere".into(),
             isolation: crate::config::Isolation::BestEffort,
@@ -98,6 +125,8 @@ impl Fleet {
             catalog: Catalog::for_tests(vec![crate::software::tests::package("common", &[])]),
             metrics,
             changes: Changes::new(),
+            events: Events::new(journal.clone()),
+            journal,
             boots: Semaphore::new(1),
             boot_timeout: Duration::from_secs(1),
             stop_grace: Duration::ZERO,

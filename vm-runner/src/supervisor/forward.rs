@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use vm_api::area::Area;
 use vm_api::{Problem, ProblemCode, header};
 
-use super::client;
+use super::client::{self, VmClient};
 use super::tunnel::Tunnels;
 use super::workspace::{Awake, Purpose, Visit, WakeTiming, Workspace};
 use crate::http::{Body, BodyError, Request, Response};
@@ -97,7 +97,7 @@ impl Forwarder {
             true => Purpose::Read,
             false => Purpose::Act(area.wake_cause()),
         };
-        let (channel, wake) = connect(workspace, purpose).await?;
+        let (_, channel, wake) = connect(workspace, purpose).await?;
         let queued = received.elapsed();
         if let Some(client) = request.take_upgrade() {
             let switch = channel.switch(rewrite(request, Hop::Switched)?).await.map_err(vm_died)?;
@@ -113,18 +113,19 @@ impl Forwarder {
     }
 }
 
-/// A connection to a VM that can do that, and what it took to get one.
-async fn connect(
+/// A VM that can do that, a connection to it, and what it took to get one.
+pub(super) async fn connect(
     workspace: &Workspace,
     purpose: Purpose,
-) -> Result<(client::Channel, Option<WakeTiming>), Problem> {
+) -> Result<(Arc<VmClient>, client::Channel, Option<WakeTiming>), Problem> {
     let Awake { vm, wake } = workspace.reach(purpose).await?;
     match vm.connect().await {
-        Ok(channel) => Ok((channel, wake)),
+        Ok(channel) => Ok((vm, channel, wake)),
         Err(client::Error::Gone(_)) => {
             // The VM has just died, and nothing of the request was sent: the next one takes it.
-            let again = workspace.reach_another(purpose, &vm).await?;
-            Ok((again.vm.connect().await.map_err(vm_died)?, again.wake.or(wake)))
+            let Awake { vm, wake: another } = workspace.reach_another(purpose, &vm).await?;
+            let channel = vm.connect().await.map_err(vm_died)?;
+            Ok((vm, channel, another.or(wake)))
         }
         Err(error) => Err(vm_died(error)),
     }

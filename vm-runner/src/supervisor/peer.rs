@@ -30,6 +30,8 @@ pub(crate) enum Access {
     Read,
     /// Say what workspaces there are.
     Bind,
+    /// Begin and stop runs.
+    Run,
 }
 
 impl Access {
@@ -70,6 +72,10 @@ impl Peer {
                 ProblemCode::Forbidden,
                 format!("workspaces are created and deleted by {OPERATOR_IDENTITY} only"),
             )),
+            (Self::Gateway, Access::Run) => Err(Problem::new(
+                ProblemCode::Forbidden,
+                format!("runs are begun and stopped by {OPERATOR_IDENTITY} only"),
+            )),
             (Self::Stranger, _) => Err(Problem::new(
                 ProblemCode::Forbidden,
                 format!("the client certificate names neither {OPERATOR_IDENTITY} nor {GATEWAY_IDENTITY}"),
@@ -100,14 +106,16 @@ mod tests {
     fn the_gateway_acts_but_never_binds() {
         assert!(Peer::Gateway.authorize(Access::Act).is_ok());
         assert!(Peer::Gateway.authorize(Access::Read).is_ok());
-        let problem = Peer::Gateway.authorize(Access::Bind).unwrap_err();
-        assert!(problem.is(ProblemCode::Forbidden));
-        assert!(problem.detail.contains("operator.lodge.internal"), "{}", problem.detail);
+        for access in [Access::Bind, Access::Run] {
+            let problem = Peer::Gateway.authorize(access).unwrap_err();
+            assert!(problem.is(ProblemCode::Forbidden));
+            assert!(problem.detail.contains("operator.lodge.internal"), "{}", problem.detail);
+        }
     }
 
     #[test]
     fn a_stranger_may_do_nothing() {
-        for access in [Access::Act, Access::Read, Access::Bind] {
+        for access in [Access::Act, Access::Read, Access::Bind, Access::Run] {
             assert!(Peer::Stranger.authorize(access).is_err());
         }
     }

@@ -12,7 +12,7 @@ use vm_api::{Problem, ProblemCode, WorkspaceConfig, WorkspaceState};
 use super::fleet::Fleet;
 use super::state_dir::KnownEpochs;
 use super::uid::Uid;
-use super::workspace::{Resting, Workspace, stale_epoch};
+use super::workspace::{Resting, Workspace, shutting_down, stale_epoch};
 use crate::task::Task;
 
 /// All workspaces.
@@ -51,6 +51,7 @@ impl Registry {
 
     /// A workspace that can take actions.
     pub(crate) fn get(self: &Arc<Self>, uid: &Uid) -> Result<Workspace, Problem> {
+        self.check_stop()?;
         let mut entries = self.lock();
         match entries.get(uid) {
             Some(Entry::Resting(resting)) => {
@@ -65,6 +66,7 @@ impl Registry {
 
     /// How a workspace is.
     pub(crate) fn state(&self, uid: &Uid) -> Result<Arc<WorkspaceState>, Problem> {
+        self.check_stop()?;
         match self.lock().get(uid) {
             Some(Entry::Resting(resting)) => Ok(Arc::clone(&resting.state)),
             Some(Entry::Bound { workspace, .. }) if !workspace.is_gone() => Ok(workspace.state()),
@@ -132,9 +134,7 @@ impl Registry {
     }
 
     fn get_or_start(self: &Arc<Self>, uid: &Uid, config: &WorkspaceConfig) -> Result<Workspace, Problem> {
-        if self.stop.is_cancelled() {
-            return Err(Problem::new(ProblemCode::ShuttingDown, "the runner is stopping"));
-        }
+        self.check_stop()?;
         let mut entries = self.lock();
         let known_epoch = match entries.get(uid) {
             Some(Entry::Bound { workspace, .. }) if !workspace.is_gone() => return Ok(workspace.clone()),
@@ -168,6 +168,8 @@ impl Registry {
 
     /// Deletes a workspace. One that is not here is deleted already.
     pub(crate) async fn delete(self: &Arc<Self>, uid: &Uid, epoch: Option<u64>) -> Result<(), Problem> {
+        // One whose owner has ended because the supervisor stops is not deleted.
+        self.check_stop()?;
         let known_epoch = {
             let mut entries = self.lock();
             match entries.get(uid) {
@@ -207,16 +209,10 @@ impl Registry {
                 }
             };
         }
-        let (fleet, name) = (Arc::clone(&self.fleet), uid.clone());
-        let removed = tokio::task::spawn_blocking(move || fleet.remove(&name)).await;
-        let error = match removed {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => error.to_string(),
-            Err(error) => error.to_string(),
-        };
-        // Known again, so that the next attempt does not take it for deleted.
-        self.lock().entry(uid.clone()).or_insert(Entry::Unbound { epoch: known });
-        Err(Problem::new(ProblemCode::Internal, format!("removing the workspace: {error}")))
+        self.fleet.remove(uid, known).await.inspect_err(|_| {
+            // Known again, so that the next attempt does not take it for deleted.
+            self.lock().entry(uid.clone()).or_insert(Entry::Unbound { epoch: known });
+        })
     }
 
     /// Forgets a workspace whose owner has ended. Called by the owner.
@@ -240,6 +236,11 @@ impl Registry {
         for owner in owners {
             let _ = owner.await;
         }
+    }
+
+    /// What is not here any more when the supervisor stops was not deleted.
+    fn check_stop(&self) -> Result<(), Problem> {
+        if self.stop.is_cancelled() { Err(shutting_down()) } else { Ok(()) }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Entries> {
@@ -335,6 +336,25 @@ mod tests {
                 Err(problem) => assert!(problem.is(ProblemCode::WorkspaceDeleting), "{problem}"),
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_runner_that_stops_denies_no_workspace() {
+        let data = tempfile::tempdir().unwrap();
+        let fleet = Fleet::for_tests(data.path());
+        let stop = CancellationToken::new();
+        let registry = Registry::new(fleet, Vec::new(), 10, stop.clone());
+        let a = uid("a");
+        registry.put(&a, config(1)).await.unwrap();
+        let held = registry.get(&a).unwrap();
+        stop.cancel();
+        registry.stopped().await;
+        let is_stopping = |problem: Problem| problem.is(ProblemCode::ShuttingDown);
+        assert!(is_stopping(held.wake().await.unwrap_err()));
+        assert!(is_stopping(registry.get(&a).unwrap_err()) && is_stopping(registry.state(&a).unwrap_err()));
+        assert!(is_stopping(registry.put(&a, config(1)).await.unwrap_err()));
+        assert!(is_stopping(registry.delete(&a, None).await.unwrap_err()));
+        assert!(data.path().join("a/epoch").exists());
     }
 
     #[test]

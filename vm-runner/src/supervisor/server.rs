@@ -6,26 +6,31 @@ use std::time::Instant;
 use http::{Method, StatusCode};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
-use vm_api::area::{Area, AreaError};
+use vm_api::area::{Area, AreaError, RunAction};
 use vm_api::{
-    Health, Power, Problem, ProblemCode, SoftwareList, WorkspaceConfig, WorkspaceList, WorkspaceState, route,
+    Health, Power, Problem, ProblemCode, RunList, RunRequest, SoftwareList, WorkspaceConfig, WorkspaceList,
+    WorkspaceState, route,
 };
 
 use super::fleet::Fleet;
 use super::forward::Forwarder;
 use super::peer::{Access, Peer};
 use super::registry::Registry;
+use super::run::Runs;
 use super::uid::Uid;
 use super::watch;
 use crate::boot_request::MAX_CONFIG_BYTES;
 use crate::http::{self as web, Request, Response};
 use crate::telemetry::request_span;
+use crate::vm::server::event::stream;
+use crate::vm::server::query::Query;
 
 /// Answers requests.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) runs: Arc<Runs>,
     pub(crate) forwarder: Forwarder,
     pub(crate) stop: CancellationToken,
 }
@@ -117,7 +122,7 @@ impl Server {
     fn watch(&self, peer: Peer) -> Result<Response, Problem> {
         peer.authorize(Access::Read)?;
         let changes = self.fleet.changes.subscribe();
-        Ok(watch::response(self.registry.list(), changes, self.stop.clone()))
+        Ok(watch::response(self.registry.list(), self.runs.to_tell(), changes, self.stop.clone()))
     }
 
     fn software(&self, peer: Peer) -> Result<Response, Problem> {
@@ -136,6 +141,7 @@ impl Server {
             Method::DELETE => {
                 let epoch = epoch_query(request.query().unwrap_or_default())?;
                 self.registry.delete(&uid, epoch).await?;
+                self.runs.forget(&uid);
                 Ok(web::empty(StatusCode::NO_CONTENT))
             }
             _ => Ok(web::method_not_allowed(request.method(), request.path(), "GET, PUT, DELETE")),
@@ -149,7 +155,11 @@ impl Server {
         area: Area,
         request: &mut Request,
     ) -> Result<Response, Problem> {
-        peer.authorize(Access::Act)?;
+        match area {
+            Area::Events => return self.events(peer, uid, request).await,
+            Area::Runs | Area::Run(_) => return self.run(peer, uid, area, request).await,
+            _ => peer.authorize(Access::Act)?,
+        }
         let workspace = self.registry.get(uid)?;
         match area {
             Area::Health => {
@@ -173,7 +183,52 @@ impl Server {
             _ => self.forwarder.forward(&workspace, area, request).await,
         }
     }
+
+    /// What happened in a workspace, and what happens; wakes nothing.
+    async fn events(&self, peer: Peer, uid: &Uid, request: &Request) -> Result<Response, Problem> {
+        peer.authorize(Access::Act)?;
+        let epoch = self.registry.state(uid)?.epoch;
+        let query = Query::parse(request.query(), &["after"])?;
+        let after = stream::after(&query, request.headers())?.unwrap_or(0);
+        let feed = self.fleet.events.follow(uid, epoch, after, self.stop.clone()).await?;
+        Ok(stream::response(feed))
+    }
+
+    async fn run(
+        &self,
+        peer: Peer,
+        uid: &Uid,
+        area: Area,
+        request: &mut Request,
+    ) -> Result<Response, Problem> {
+        let is_order = matches!(area, Area::Run(RunAction::Begin | RunAction::Stop));
+        peer.authorize(if is_order { Access::Run } else { Access::Act })?;
+        Query::parse(request.query(), &[])?;
+        let epoch = self.registry.state(uid)?.epoch;
+        let path = request.path().to_owned();
+        let area_path = route::split_runner_path(&path).map(|(_, area)| area).unwrap_or_default();
+        let (name, _) = route::split_item(area_path, route::RUNS).unwrap_or_default();
+        let run = match area {
+            Area::Run(RunAction::Begin) => {
+                let wanted: RunRequest = request.read_json(MAX_RUN_BYTES).await?;
+                let workspace = self.registry.get(uid)?;
+                let (run, begins) = self.runs.begin(workspace, uid, name, wanted).await?;
+                let status = if begins { StatusCode::CREATED } else { StatusCode::OK };
+                return Ok(web::json(status, &run));
+            }
+            Area::Run(RunAction::Stop) => self.runs.stop(uid, epoch, name).await?,
+            Area::Run(RunAction::Show) => self.runs.get(uid, epoch, name).await?,
+            _ => {
+                let items = self.runs.list(uid, epoch).await?;
+                return Ok(web::json(StatusCode::OK, &RunList { items }));
+            }
+        };
+        Ok(web::json(StatusCode::OK, &run))
+    }
 }
+
+/// Largest order of a run; its standard input is part of it.
+const MAX_RUN_BYTES: usize = 16 << 20;
 
 fn health(status: &str) -> Health {
     Health {

@@ -9,6 +9,9 @@
 //! process, and back when the process has ended. A move is one rename: after a crash the files lie in one of the two
 //! places, and [`Slots::open`] brings them back. Nothing here ever removes files of a workspace.
 //!
+//! Two marks in `DATA/<uid>` guard a move. The epoch: a supervisor that was replaced, and still lives, gets no files any
+//! more. `kept`: there are files, so if they are not where they should be, none are made in their place.
+//!
 //! Whose files a slot holds is known here and never asked of the slot, which an untrusted process can write. At start the
 //! names of folders in it count: a vm process cannot make folders (`vm/lockdown`).
 #![expect(clippy::disallowed_methods, reason = "host-facing: folders of the data folder change hands here")]
@@ -23,12 +26,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use vm_api::{Problem, ProblemCode};
 
+use super::state_dir;
 use super::uid::Uid;
 
 /// Folder of the slots, in the data folder.
 const SLOTS: &str = ".slots";
 /// The files of a workspace, in its folder.
 const FILES: &str = "files";
+/// Says that a workspace has files.
+const KEPT: &str = "kept";
 /// Folders in it; a vm process cannot make any.
 const INNER_FOLDERS: [&str; 1] = ["cwasm"];
 
@@ -42,6 +48,12 @@ pub(crate) enum Error {
     #[error("{0} is not a folder; it was tampered with")]
     NotAFolder(PathBuf),
     #[error(
+        "{home} is not there, where the files of workspace {uid} were; bring it back, or remove {mark} to begin without"
+    )]
+    Missing { uid: Uid, home: PathBuf, mark: PathBuf },
+    #[error(transparent)]
+    Epoch(#[from] state_dir::Error),
+    #[error(
         "the files of workspace {uid} are in two places, {one} and {other}; remove the one that is wrong"
     )]
     TwoPlaces { uid: Uid, one: PathBuf, other: PathBuf },
@@ -52,9 +64,12 @@ impl From<Error> for Problem {
         let code = match &error {
             Error::Io { source, .. } if is_full(source) => ProblemCode::StorageFull,
             Error::InUse(_) => ProblemCode::StorageBusy,
-            Error::Io { .. } | Error::NotAFolder(_) | Error::TwoPlaces { .. } => {
-                ProblemCode::StorageUnavailable
-            }
+            Error::Epoch(state_dir::Error::Stale { .. }) => ProblemCode::StaleEpoch,
+            Error::Io { .. }
+            | Error::NotAFolder(_)
+            | Error::Missing { .. }
+            | Error::Epoch(_)
+            | Error::TwoPlaces { .. } => ProblemCode::StorageUnavailable,
         };
         Self::new(code, format!("the files of the workspace: {error}"))
     }
@@ -180,8 +195,10 @@ impl Slot {
         &self.path
     }
 
-    /// Moves the files of a workspace here; makes them if there are none yet.
-    pub(crate) fn claim(&mut self, uid: &Uid) -> Result<(), Error> {
+    /// Moves the files of a workspace here, for the owner of this epoch; makes them if there are none yet.
+    pub(crate) fn claim(&mut self, uid: &Uid, epoch: u64) -> Result<(), Error> {
+        let folder = self.slots.inner.data.join(uid.as_str());
+        state_dir::check_epoch(&folder, epoch)?;
         let left = {
             let mut away = self.slots.lock();
             match away.insert(uid.clone(), Away::InUse) {
@@ -192,7 +209,14 @@ impl Slot {
         };
         let result = self.fetch(uid, left.as_deref());
         match (&result, left) {
-            (Ok(()), _) => self.holds = Some(uid.clone()),
+            (Ok(()), _) => {
+                self.holds = Some(uid.clone());
+                // Somebody else may have become its owner between the first look and the move.
+                if let Err(error) = state_dir::check_epoch(&folder, epoch) {
+                    self.give_back()?;
+                    return Err(error.into());
+                }
+            }
             (Err(_), Some(path)) => drop(self.slots.lock().insert(uid.clone(), Away::Left(path))),
             (Err(_), None) => drop(self.slots.lock().remove(uid)),
         }
@@ -206,11 +230,19 @@ impl Slot {
             self.slots.bring_home(uid, left)?;
         }
         let home = self.slots.home(uid);
+        let mark = self.slots.inner.data.join(uid.as_str()).join(KEPT);
+        let is_kept = mark.exists();
         match is_folder(&home) {
             Ok(true) => {}
             Ok(false) => return Err(Error::NotAFolder(home)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && is_kept => {
+                return Err(Error::Missing { uid: uid.clone(), home, mark });
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => make_dir(&home)?,
             Err(error) => return Err(at(&home)(error)),
+        }
+        if !is_kept {
+            fs::File::create(&mark).map_err(at(&mark))?;
         }
         for folder in INNER_FOLDERS {
             make_dir(&home.join(folder))?;
@@ -221,12 +253,17 @@ impl Slot {
 
     /// Moves the files back. The process must have ended.
     pub(crate) fn release(mut self) -> Result<(), Error> {
+        self.give_back()?;
+        remove_tree(&self.path)
+    }
+
+    fn give_back(&mut self) -> Result<(), Error> {
         if let Some(uid) = &self.holds {
             self.slots.bring_home(uid, &self.path.join(uid.as_str()))?;
             self.slots.lock().remove(uid);
         }
         self.holds = None;
-        remove_tree(&self.path)
+        Ok(())
     }
 }
 
@@ -272,6 +309,7 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::state_dir::StateDir;
     use super::*;
 
     fn uid(text: &str) -> Uid {
@@ -288,7 +326,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let slots = Slots::open(dir.path()).unwrap();
         let mut slot = slots.make().unwrap();
-        slot.claim(&uid("a")).unwrap();
+        slot.claim(&uid("a"), 1).unwrap();
         write(&slot.path().join("a/fs.db"), "1");
         let path = slot.path().to_owned();
         slot.release().unwrap();
@@ -301,12 +339,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let slots = Slots::open(dir.path()).unwrap();
         let mut first = slots.make().unwrap();
-        first.claim(&uid("a")).unwrap();
+        first.claim(&uid("a"), 1).unwrap();
         let mut second = slots.make().unwrap();
-        let problem = Problem::from(second.claim(&uid("a")).unwrap_err());
+        let problem = Problem::from(second.claim(&uid("a"), 1).unwrap_err());
         assert!(problem.is(ProblemCode::StorageBusy), "{problem}");
         first.release().unwrap();
-        second.claim(&uid("a")).unwrap();
+        second.claim(&uid("a"), 1).unwrap();
     }
 
     #[test]
@@ -314,11 +352,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let slots = Slots::open(dir.path()).unwrap();
         let mut slot = slots.make().unwrap();
-        slot.claim(&uid("a")).unwrap();
+        slot.claim(&uid("a"), 1).unwrap();
         write(&slot.path().join("a/fs.db"), "1");
         drop(slot);
         let mut next = slots.make().unwrap();
-        next.claim(&uid("a")).unwrap();
+        next.claim(&uid("a"), 1).unwrap();
         assert_eq!(fs::read_to_string(next.path().join("a/fs.db")).unwrap(), "1");
     }
 
@@ -341,14 +379,56 @@ mod tests {
         write(&other, "other");
         let slots = Slots::open(dir.path()).unwrap();
         let mut slot = slots.make().unwrap();
-        let error = slot.claim(&uid("a")).unwrap_err();
+        let error = slot.claim(&uid("a"), 1).unwrap_err();
         assert!(error.to_string().contains("two places"), "{error}");
         assert!(Problem::from(error).is(ProblemCode::StorageUnavailable));
         assert_eq!(fs::read_to_string(home).unwrap(), "home");
         assert_eq!(fs::read_to_string(&other).unwrap(), "other");
         fs::remove_dir_all(dir.path().join("a/files")).unwrap();
-        slot.claim(&uid("a")).unwrap();
+        slot.claim(&uid("a"), 1).unwrap();
         assert_eq!(fs::read_to_string(slot.path().join("a/fs.db")).unwrap(), "other");
+    }
+
+    #[test]
+    fn files_that_have_vanished_are_not_replaced_by_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let slots = Slots::open(dir.path()).unwrap();
+        let mut slot = slots.make().unwrap();
+        slot.claim(&uid("a"), 1).unwrap();
+        slot.release().unwrap();
+        fs::rename(dir.path().join("a/files"), dir.path().join("elsewhere")).unwrap();
+        let mut slot = slots.make().unwrap();
+        let error = slot.claim(&uid("a"), 1).unwrap_err();
+        assert!(error.to_string().contains("a/kept"), "{error}");
+        assert!(!dir.path().join("a/files").exists());
+        fs::rename(dir.path().join("elsewhere"), dir.path().join("a/files")).unwrap();
+        slot.claim(&uid("a"), 1).unwrap();
+    }
+
+    #[test]
+    fn a_supervisor_that_was_replaced_gets_no_files_and_takes_none_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let a = uid("a");
+        let old = (StateDir::open(dir.path()).unwrap(), Slots::open(dir.path()).unwrap());
+        old.0.save_epoch(&a, 1).unwrap();
+        let mut running = old.1.make().unwrap();
+        running.claim(&a, 1).unwrap();
+        write(&running.path().join("a/fs.db"), "1");
+        // The lock does not reach the next one: it takes the files away from a process that still runs.
+        fs::remove_file(dir.path().join(".lock")).unwrap();
+        let new = (StateDir::open(dir.path()).unwrap(), Slots::open(dir.path()).unwrap());
+        new.0.save_epoch(&a, 2).unwrap();
+        assert!(running.release().is_err());
+        let mut late = old.1.make().unwrap();
+        let problem = Problem::from(late.claim(&a, 1).unwrap_err());
+        assert!(problem.is(ProblemCode::StaleEpoch), "{problem}");
+        assert!(matches!(old.0.save_epoch(&a, 1), Err(state_dir::Error::Stale { theirs: 2, ours: 1 })));
+        assert!(matches!(old.0.remove(&a, 1, None), Err(state_dir::Error::Stale { theirs: 2, ours: 1 })));
+        let mut slot = new.1.make().unwrap();
+        slot.claim(&a, 2).unwrap();
+        assert_eq!(fs::read_to_string(slot.path().join("a/fs.db")).unwrap(), "1");
+        slot.release().unwrap();
+        assert_eq!(new.0.scan().unwrap(), [(a, 2)]);
     }
 
     #[test]
@@ -356,7 +436,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let slots = Slots::open(dir.path()).unwrap();
         let mut slot = slots.make().unwrap();
-        slot.claim(&uid("a")).unwrap();
+        slot.claim(&uid("a"), 1).unwrap();
         let files = slot.path().join("a");
         fs::remove_dir_all(&files).unwrap();
         std::os::unix::fs::symlink(dir.path(), &files).unwrap();

@@ -5,11 +5,17 @@
 //! DATA/.trash/        what is deleted and not gone yet; emptied at start
 //! DATA/<uid>/epoch    decimal; written whole or not at all
 //! DATA/<uid>/files/   while no VM runs (`slot`)
+//! DATA/<uid>/state.db what happened in it, and its runs (`journal`)
+//! DATA/.runs/<uid>    while runs of a workspace go on (`journal`)
 //! ```
+//! An epoch never goes back, and a workspace is only deleted by an owner of its latest: a supervisor that was replaced, and
+//! still lives because the lock does not reach it, does nothing any more.
+//!
 //! A workspace is deleted by one rename into the trash: it is there whole or not at all. Nothing secret is ever written
 //! here.
 #![expect(clippy::disallowed_methods, reason = "host-facing: the supervisor's own data folder")]
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -22,6 +28,7 @@ use super::uid::Uid;
 const EPOCH: &str = "epoch";
 const EPOCH_DRAFT: &str = "epoch.new";
 const TRASH: &str = ".trash";
+const RUNS: &str = ".runs";
 
 /// Why the data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +39,8 @@ pub(crate) enum Error {
     InUse(PathBuf),
     #[error("{path} holds {text:?}, which is not an epoch; restore it or remove the folder around it")]
     Epoch { path: PathBuf, text: String },
+    #[error("the workspace belongs to epoch {theirs} now; this is epoch {ours}, which was replaced")]
+    Stale { theirs: u64, ours: u64 },
 }
 
 /// Workspaces that were bound here, with the epoch of their binding.
@@ -85,10 +94,33 @@ impl StateDir {
         Ok(known)
     }
 
+    /// Those of these workspaces that had runs going on when the last supervisor ended. Removes marks of others.
+    pub(crate) fn unfinished(&self, known: &KnownEpochs) -> Result<KnownEpochs, Error> {
+        let marks = self.root.join(RUNS);
+        let entries = match fs::read_dir(&marks) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            result => result.map_err(at(&marks))?,
+        };
+        let epochs: HashMap<&str, u64> = known.iter().map(|(uid, epoch)| (uid.as_str(), *epoch)).collect();
+        let mut unfinished = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(at(&marks))?;
+            let name = entry.file_name();
+            let uid = name.to_str().and_then(|name| name.parse::<Uid>().ok());
+            match uid.and_then(|uid| epochs.get(uid.as_str()).map(|epoch| (uid, *epoch))) {
+                Some(found) => unfinished.push(found),
+                None => remove_if_there(&entry.path())?,
+            }
+        }
+        Ok(unfinished)
+    }
+
     /// Keeps the epoch of a workspace; after this returns it survives a crash of the machine.
     pub(crate) fn save_epoch(&self, uid: &Uid, epoch: u64) -> Result<(), Error> {
         let folder = self.root.join(uid.as_str());
         make_dir(&folder)?;
+        let _turn = take_turn(&folder)?;
+        check_epoch(&folder, epoch)?;
         let draft = folder.join(EPOCH_DRAFT);
         let target = folder.join(EPOCH);
         let mut file = File::create(&draft).map_err(at(&draft))?;
@@ -99,10 +131,16 @@ impl StateDir {
         sync_dir(&self.root)
     }
 
-    /// Removes everything of a workspace, and what of it lies elsewhere in this folder. May be tried again.
-    pub(crate) fn remove(&self, uid: &Uid, elsewhere: Option<&Path>) -> Result<(), Error> {
+    /// Removes everything of a workspace, and what of it lies elsewhere in this folder, for the owner of this epoch. May be
+    /// tried again.
+    pub(crate) fn remove(&self, uid: &Uid, epoch: u64, elsewhere: Option<&Path>) -> Result<(), Error> {
         make_dir(&self.root.join(TRASH))?;
-        self.discard(&self.root.join(uid.as_str()), uid.as_str())?;
+        let folder = self.root.join(uid.as_str());
+        if folder.exists() {
+            let _turn = take_turn(&folder)?;
+            check_epoch(&folder, epoch)?;
+            self.discard(&folder, uid.as_str())?;
+        }
         if let Some(path) = elsewhere {
             self.discard(path, &format!("{uid}.elsewhere"))?;
         }
@@ -124,6 +162,21 @@ impl StateDir {
 
     fn empty_trash(&self) -> Result<(), Error> {
         remove_tree(&self.root.join(TRASH))
+    }
+}
+
+/// Keeps other supervisors from changing the same epoch, for as long as the answer lives.
+fn take_turn(folder: &Path) -> Result<File, Error> {
+    let turn = File::open(folder).map_err(at(folder))?;
+    flock(&turn, FlockOperation::LockExclusive).map_err(|errno| at(folder)(errno.into()))?;
+    Ok(turn)
+}
+
+/// Checks that a workspace does not belong to a later owner.
+pub(super) fn check_epoch(folder: &Path, ours: u64) -> Result<(), Error> {
+    match read_epoch(&folder.join(EPOCH))? {
+        Some(theirs) if theirs > ours => Err(Error::Stale { theirs, ours }),
+        _ => Ok(()),
     }
 }
 
@@ -212,8 +265,8 @@ mod tests {
         let state = StateDir::open(dir.path()).unwrap();
         state.save_epoch(&uid("a"), 1).unwrap();
         fs::create_dir_all(dir.path().join("a/files")).unwrap();
-        state.remove(&uid("a"), None).unwrap();
-        state.remove(&uid("a"), None).unwrap();
+        state.remove(&uid("a"), 1, None).unwrap();
+        state.remove(&uid("a"), 1, None).unwrap();
         assert!(!dir.path().join("a").exists());
         assert_eq!(fs::read_dir(dir.path().join(TRASH)).unwrap().count(), 0);
     }
@@ -243,10 +296,10 @@ mod tests {
         let state = StateDir::open(dir.path()).unwrap();
         state.save_epoch(&uid("a"), 1).unwrap();
         fs::write(dir.path().join(TRASH), "in the way").unwrap();
-        assert!(state.remove(&uid("a"), None).is_err());
+        assert!(state.remove(&uid("a"), 1, None).is_err());
         assert!(dir.path().join("a/epoch").exists(), "nothing of it is gone yet");
         fs::remove_file(dir.path().join(TRASH)).unwrap();
-        state.remove(&uid("a"), None).unwrap();
+        state.remove(&uid("a"), 1, None).unwrap();
         assert!(!dir.path().join("a").exists());
     }
 

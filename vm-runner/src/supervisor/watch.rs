@@ -12,8 +12,9 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
-use vm_api::{WorkspaceChange, WorkspaceState, sse};
+use vm_api::{Run, WorkspaceChange, WorkspaceState, sse};
 
+use super::uid::Uid;
 use crate::http::{Body, BodyError, Response};
 
 /// Changes that a slow watcher may be behind before its stream is ended.
@@ -43,15 +44,20 @@ impl Changes {
     }
 }
 
-/// A response that starts with the list and goes on with the changes.
+/// A response that starts with the list, and the runs that go on or were lost, and goes on with the changes.
 pub(crate) fn response(
     list: Vec<Arc<WorkspaceState>>,
+    runs: Vec<(Uid, Run)>,
     changes: broadcast::Receiver<Arc<WorkspaceChange>>,
     stop: CancellationToken,
 ) -> Response {
     let start = list
         .into_iter()
         .map(|state| WorkspaceChange::State { state: Box::new(WorkspaceState::clone(&state)) })
+        .chain(
+            runs.into_iter()
+                .map(|(uid, run)| WorkspaceChange::Run { uid: uid.to_string(), run: Box::new(run) }),
+        )
         .chain([WorkspaceChange::Synced]);
     let messages = stream::iter(start.map(Arc::new)).map(Some).chain(follow(changes, stop));
     let mut id = 0_u64;
@@ -99,13 +105,17 @@ mod tests {
     async fn a_watch_starts_with_the_list_and_ends_when_the_supervisor_stops() {
         let changes = Changes::new();
         let stop = CancellationToken::new();
-        let response = response(Vec::new(), changes.subscribe(), stop.clone());
+        let run = ("u".parse().unwrap(), Run { name: "r".to_owned(), ..Run::default() });
+        let response = response(Vec::new(), vec![run], changes.subscribe(), stop.clone());
         changes.announce(WorkspaceChange::Deleted { uid: "u".to_owned() });
         let mut body = response.into_body();
         let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
-        assert_eq!(first, "id: 1\ndata: {\"type\":\"synced\"}\n\n");
+        let run = r#"{"type":"run","uid":"u","run":{"name":"r","startedAt":""}}"#;
+        assert_eq!(first, format!("id: 1\ndata: {run}\n\n"));
         let second = body.frame().await.unwrap().unwrap().into_data().unwrap();
-        assert_eq!(second, "id: 2\ndata: {\"type\":\"deleted\",\"uid\":\"u\"}\n\n");
+        assert_eq!(second, "id: 2\ndata: {\"type\":\"synced\"}\n\n");
+        let third = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(third, "id: 3\ndata: {\"type\":\"deleted\",\"uid\":\"u\"}\n\n");
         stop.cancel();
         assert!(body.frame().await.is_none());
     }
@@ -113,7 +123,7 @@ mod tests {
     #[tokio::test]
     async fn a_watcher_that_is_too_far_behind_has_to_start_again() {
         let changes = Changes::new();
-        let response = response(Vec::new(), changes.subscribe(), CancellationToken::new());
+        let response = response(Vec::new(), Vec::new(), changes.subscribe(), CancellationToken::new());
         for _ in 0..=MAX_BEHIND {
             changes.announce(WorkspaceChange::Synced);
         }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use vm_api::{Problem, ProblemCode, WakeCause, WorkspaceConfig, WorkspaceState};
+use vm_api::{Power, Problem, ProblemCode, SleepReason, WakeCause, WorkspaceConfig, WorkspaceState};
 
 use self::owner::{Owner, Parts};
 pub(crate) use self::owner::{Request, Resting, stale_epoch};
@@ -31,6 +31,8 @@ use super::registry::Registry;
 use super::uid::Uid;
 use crate::task::{self, Task};
 
+/// How long an owner may take to notice that its VM is gone.
+const NOTICE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Requests to the owner that may wait.
 const QUEUE_LENGTH: usize = 1024;
 
@@ -53,7 +55,31 @@ pub(crate) enum Purpose {
     Read,
 }
 
+/// Why a VM has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// The workspace was put to sleep, or deleted.
+    ByOrder,
+    /// It ended by itself, or was ended for what it did.
+    ByItself,
+}
+
 impl View {
+    /// Whether a VM has stopped, or is about to, and why.
+    fn stopped(&self, vm: &Arc<VmClient>) -> Option<Stopped> {
+        match (self.state.power, self.state.sleep) {
+            (Power::Stopping, _)
+            | (Power::Asleep, Some(SleepReason::Requested | SleepReason::OnDemand | SleepReason::Idle)) => {
+                Some(Stopped::ByOrder)
+            }
+            (Power::Asleep | Power::Waking, _) => Some(Stopped::ByItself),
+            (Power::Awake, _) => {
+                let is_another = self.vm.as_ref().is_some_and(|current| !Arc::ptr_eq(current, vm));
+                is_another.then_some(Stopped::ByItself)
+            }
+        }
+    }
+
     fn vm_for(&self, purpose: Purpose) -> Option<&Arc<VmClient>> {
         match purpose {
             Purpose::Act(_) => self.vm.as_ref(),
@@ -85,6 +111,8 @@ pub(crate) struct Workspace {
     view: watch::Receiver<View>,
     traffic: Arc<Traffic>,
     metrics: Arc<Metrics>,
+    /// Cancelled when the supervisor stops.
+    stop: CancellationToken,
 }
 
 impl Workspace {
@@ -133,7 +161,7 @@ impl Workspace {
             traffic: Arc::clone(&traffic),
         });
         (
-            Self { uid, requests, view, traffic, metrics: Arc::clone(&fleet.metrics) },
+            Self { uid, requests, view, traffic, metrics: Arc::clone(&fleet.metrics), stop: stop.clone() },
             task::spawn(owner.run(stop)),
         )
     }
@@ -141,6 +169,11 @@ impl Workspace {
     /// Lets a request in, if there is room. It comes before [`reach`](Self::reach) and lasts until its answer has ended.
     pub(crate) fn enter(&self) -> Option<Visit> {
         self.traffic.enter()
+    }
+
+    /// Lets a run in. As [`enter`](Self::enter), but it takes no request's place.
+    pub(crate) fn enter_run(&self) -> Visit {
+        self.traffic.enter_run()
     }
 
     /// Whether its owner has ended, because the workspace was deleted.
@@ -192,13 +225,35 @@ impl Workspace {
         purpose: Purpose,
         dead: &Arc<VmClient>,
     ) -> Result<Awake, Problem> {
-        let mut view = self.view.clone();
-        let has_changed = view.wait_for(|view| !view.vm_for(purpose).is_some_and(|vm| Arc::ptr_eq(vm, dead)));
-        let noticed = matches!(tokio::time::timeout(Duration::from_secs(5), has_changed).await, Ok(Ok(_)));
-        if !noticed {
-            return Err(Problem::new(ProblemCode::VmDied, "the VM does not answer; try again"));
+        if self.wait_for_another(purpose, dead).await {
+            return self.reach(purpose).await;
         }
-        self.reach(purpose).await
+        Err(Problem::new(ProblemCode::VmDied, "the VM does not answer; try again"))
+    }
+
+    /// Waits until nobody gets this VM any more. False if that takes too long.
+    pub(crate) async fn wait_for_another(&self, purpose: Purpose, old: &Arc<VmClient>) -> bool {
+        let mut view = self.view.clone();
+        let has_changed = view.wait_for(|view| !view.vm_for(purpose).is_some_and(|vm| Arc::ptr_eq(vm, old)));
+        matches!(tokio::time::timeout(NOTICE_TIMEOUT, has_changed).await, Ok(Ok(_)))
+    }
+
+    /// Whether a VM has stopped, or is about to, and why.
+    pub(crate) fn is_stopped(&self, vm: &Arc<VmClient>) -> Option<Stopped> {
+        if self.is_gone() {
+            return Some(Stopped::ByOrder);
+        }
+        self.view.borrow().stopped(vm)
+    }
+
+    /// Waits until it is known why a VM has stopped that does not answer any more.
+    pub(crate) async fn wait_stopped(&self, vm: &Arc<VmClient>) -> Option<Stopped> {
+        let mut view = self.view.clone();
+        let known = view.wait_for(|view| view.stopped(vm).is_some());
+        // Its owner ends when it is deleted.
+        let known = tokio::time::timeout(NOTICE_TIMEOUT, known).await;
+        let known = known.ok().map(|view| view.map_or(Some(Stopped::ByOrder), |view| view.stopped(vm)));
+        known.flatten()
     }
 
     /// Tells that the first answer after a boot began.
@@ -214,9 +269,18 @@ impl Workspace {
         answer.await.map_err(|_| self.gone())
     }
 
+    /// Why there is no owner to ask.
     fn gone(&self) -> Problem {
+        if self.stop.is_cancelled() {
+            return shutting_down();
+        }
         Problem::new(ProblemCode::WorkspaceNotFound, format!("the workspace {} is gone", self.uid))
     }
+}
+
+/// The problem of whoever comes when it is too late: the next supervisor knows the workspace.
+pub(crate) fn shutting_down() -> Problem {
+    Problem::new(ProblemCode::ShuttingDown, "the runner is stopping; nothing was done, try again")
 }
 
 fn boot_panicked(error: &tokio::task::JoinError) -> Problem {

@@ -27,6 +27,9 @@ use crate::config::Volume;
 /// Background output that is read and thrown away, per VM.
 const MAX_DISCARDED: usize = 1024;
 
+/// How many open files all processes may have together, for each that one of them may have.
+const OPEN_FILES_PER_FD: usize = 16;
+
 /// Folder beside the workspace's files, made by the supervisor, for programs compiled in the VM.
 const GUEST_CODE: &str = "cwasm";
 /// What it may hold.
@@ -206,17 +209,18 @@ impl Vm {
         &self.storage
     }
 
-    /// Whether anything keeps the VM awake, and what it uses. The supervisor asks every few seconds; a VM that runs no
-    /// program then gives back the memory that the last ones left.
+    /// Gives back the memory that programs have left which have ended.
+    pub(crate) fn trim(&self) {
+        if let Err(error) = self.driver.trim() {
+            tracing::debug!(%error, "an idle VM keeps the memory of its programs");
+        }
+    }
+
+    /// Whether anything keeps the VM awake, and what it uses. The supervisor asks now and then.
     pub(crate) fn activity(&self) -> Activity {
         let shells = self.shells.activity();
         let processes = self.kernel.processes();
         let living = || processes.iter().filter(|process| process.ended.is_none());
-        if living().next().is_none()
-            && let Err(error) = self.driver.trim()
-        {
-            tracing::debug!(%error, "an idle VM keeps the memory of its programs");
-        }
         let keeps_awake = |process: &&ProcessInfo| {
             let is_left_shell = process.state == ProcessState::AtTerminal
                 && shells.unattached_leaders.contains(&process.pid)
@@ -226,7 +230,7 @@ impl Vm {
         Activity {
             processes: living().filter(keeps_awake).count() as u64,
             attached: shells.attached as u64,
-            streams: (self.processes.activity().streams + self.events.streams()) as u64,
+            streams: self.processes.activity().streams as u64,
             usage: self.usage(),
             fault: self.storage.fault(),
         }
@@ -312,6 +316,8 @@ fn limits(config: &WorkspaceConfig) -> Limits {
         cpu_millis: cpu_millis(config),
         max_processes: usize::try_from(limits.processes).unwrap_or(usize::MAX),
         max_fds: limits.open_files,
+        max_open_files: (limits.open_files as usize).saturating_mul(OPEN_FILES_PER_FD),
+        max_pipes: limits.open_files as usize,
         max_sockets: usize::try_from(limits.sockets).unwrap_or(usize::MAX),
         max_memory_bytes: limits.memory_bytes,
         ..Limits::default()

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::{Method, StatusCode};
+use tokio::sync::Notify;
 use tracing::Instrument as _;
 use vm_api::area::{Area, AreaError};
 use vm_api::{Problem, ProblemCode, WorkspaceConfig, route};
@@ -28,21 +29,29 @@ use crate::validate::validate;
 
 /// Answers the requests of one vm process.
 pub(crate) struct Server {
-    room: MachineRoom,
+    room: Arc<MachineRoom>,
     vm: OnceLock<Arc<Vm>>,
     /// Whether the VM is for reading files only.
     is_reading: AtomicBool,
     is_stopping: AtomicBool,
+    /// Told after every answer.
+    answered: Notify,
 }
 
 impl Server {
-    pub(crate) fn new(room: MachineRoom) -> Self {
+    pub(crate) fn new(room: Arc<MachineRoom>) -> Self {
         Self {
             room,
             vm: OnceLock::new(),
             is_reading: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
+            answered: Notify::new(),
         }
+    }
+
+    /// Waits for the next answer, unless there was one since the last time.
+    pub(super) async fn wait_for_answer(&self) {
+        self.answered.notified().await;
     }
 
     /// The VM, once it is booted.
@@ -78,6 +87,7 @@ impl Server {
         if response.status().is_client_error() || response.status().is_server_error() {
             request.discard_rest().await;
         }
+        self.answered.notify_one();
         response
     }
 
@@ -117,6 +127,10 @@ impl Server {
         }
         match (path, request.method()) {
             (route::BOOT, &Method::POST) => self.boot(request).await,
+            (boot_request::RUN, &Method::POST) => {
+                self.admit(Area::Exec, request)?;
+                exec::run(self.vm.get().ok_or_else(not_booted)?, request).await
+            }
             (boot_request::CONFIG, &Method::PUT) => self.reconfigure(request).await,
             (boot_request::PROMOTE, &Method::POST) => {
                 self.is_reading.store(false, Ordering::Release);
@@ -155,9 +169,12 @@ impl Server {
 
     async fn reconfigure(&self, request: &mut Request) -> Result<Response, Problem> {
         let config: WorkspaceConfig = request.read_json(MAX_CONFIG_BYTES).await?;
-        let vm =
-            self.vm.get().ok_or_else(|| Problem::new(ProblemCode::WorkspaceNotFound, "not booted yet"))?;
+        let vm = self.vm.get().ok_or_else(not_booted)?;
         vm.reconfigure(&config);
         Ok(web::empty(StatusCode::NO_CONTENT))
     }
+}
+
+fn not_booted() -> Problem {
+    Problem::new(ProblemCode::WorkspaceNotFound, "not booted yet")
 }

@@ -33,6 +33,8 @@ async fn more_processes_than_allowed_are_refused_by_name() {
     check(&crowd(&runner, &workspace.routes, 12).await, "limit-processes", "spec.limits.processes");
     let response = workspace.sh("for i in 1 2 3 4 5 6 7 8 9 10; do sleep 1 & done; wait").await;
     assert!(!response.stderr.is_empty(), "a guest sees EAGAIN: {response:?}");
+    let failed = workspace.sh("for i in 1 2 3 4 5 6 7 8 9 10; do sleep 1 & done; wait; exit 1").await;
+    assert_eq!(failed.limit.as_deref(), Some("spec.limits.processes"), "{failed:?}");
     assert_eq!(workspace.sh("echo fine").await.stdout, "fine\n");
 }
 
@@ -52,9 +54,20 @@ async fn programs_that_find_no_memory_are_killed_and_the_others_run_on() {
     let slept = crowd.iter().filter(|response| response.timed_out).count();
     assert!((5..40).contains(&slept), "{slept} of 60 had the memory that a program needs");
     assert!(crowd.iter().all(|response| response.signal.as_deref() == Some("SIGKILL")), "{crowd:?}");
-    let response = workspace.sh("head -c 100000000 /dev/zero | sort > /dev/null; echo status $?").await;
+    for response in &crowd {
+        let limit = (!response.timed_out).then_some("spec.limits.memory");
+        assert_eq!(response.limit.as_deref(), limit, "{response:?}");
+    }
+    let response =
+        workspace.sh("head -c 100000000 /dev/zero | sort > /dev/null; echo status $?; exit 1").await;
     assert!(!response.stdout.contains("status 0"), "a guest gets no more either: {response:?}");
-    assert_eq!(workspace.sh("echo fine").await.stdout, "fine\n");
+    assert_eq!(response.limit.as_deref(), Some("spec.limits.memory"), "{response:?}");
+    let response = workspace.sh("echo fine; exit 1").await;
+    assert_eq!(
+        (response.stdout.as_str(), response.limit),
+        ("fine\n", None),
+        "what others ran into is not its own"
+    );
 }
 
 #[tokio::test]
@@ -67,6 +80,9 @@ async fn more_open_files_than_allowed_are_refused() {
     let response = workspace.sh(script).await;
     let text = format!("{}{}", response.stdout, response.stderr);
     assert!(!text.contains("at 40"), "{text}");
+    if response.exit_code != Some(0) {
+        assert_eq!(response.limit.as_deref(), Some("spec.limits.openFiles"), "{response:?}");
+    }
     assert_eq!(workspace.sh("echo fine").await.stdout, "fine\n");
 }
 
@@ -77,7 +93,8 @@ async fn more_sockets_than_allowed_are_refused() {
     let workspace = runner.workspace_with("a", |config| config.limits.sockets = 8).await;
     let program = wat::parse_str(SOCKETS_UNTIL_REFUSED).unwrap();
     assert!(workspace.put("/home/agent/sockets", program).await.status.is_success());
-    let response = workspace.sh("chmod +x sockets; ./sockets; echo $?; ./sockets; echo $?").await;
+    let response = workspace.sh("chmod +x sockets; ./sockets; echo $?; ./sockets; echo $?; exit 1").await;
+    assert_eq!(response.limit.as_deref(), Some("spec.limits.sockets"), "{response:?}");
     // All are closed with the process, and can be had again.
     assert_eq!(response.stdout, "8\n8\n", "{}", response.stderr);
 }

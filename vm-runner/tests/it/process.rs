@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 use serde_json::json;
 use vm_api::{
     KillRequest, OutputMessage, OutputPage, ProcessInfo, ProcessList, ProcessRequest, ProcessState,
-    SignalName, StdinMode, StdinResponse, VmEvent,
+    SignalName, StdinMode, StdinResponse, StraceMessage,
 };
 
 use crate::runner::{Answer, Runner, Workspace};
@@ -261,28 +261,51 @@ async fn a_process_ends_when_its_time_is_up() {
     assert_eq!(health.usage.unwrap().processes, 0);
 }
 
+/// The lines of a trace, until a call with this text has come.
+async fn calls_until(runner: &Runner, path: &str, last: &str) -> Vec<(i32, String)> {
+    let mut stream = runner.stream(Method::GET, path, "").await;
+    let mut calls = Vec::new();
+    while let Some((_, message)) = stream.next::<StraceMessage>().await {
+        let StraceMessage::Call { pid, at, text } = message else { panic!("{message:?}") };
+        assert!(at.ends_with('Z'), "{at}");
+        let is_last = text.contains(last);
+        calls.push((pid, text));
+        if is_last {
+            break;
+        }
+    }
+    calls
+}
+
 #[tokio::test]
 #[ignore = "needs the guest software: make test runs it"]
-async fn events_tell_what_happens_and_can_be_taken_up_again() {
+async fn strace_shows_what_a_real_program_does_and_what_it_starts() {
     let runner = Runner::start().await;
     let workspace = runner.workspace("a").await;
-    let pid = start(&runner, &workspace, &command("echo hello; exit 2")).await.pid;
-    wait(&runner, &workspace, pid).await;
-    let mut stream = runner.stream(Method::GET, &workspace.routes.events(), "").await;
-    let (first, event) = stream.next::<VmEvent>().await.unwrap();
-    assert!(matches!(event, VmEvent::ProcessStarted { pid: started, .. } if started == pid), "{event:?}");
-    let (_, event) = stream.next::<VmEvent>().await.unwrap();
-    assert_eq!(event, VmEvent::ProcessOutput { pid, seq: 6 });
-    let (last, event) = stream.next::<VmEvent>().await.unwrap();
-    assert!(
-        matches!(&event, VmEvent::ProcessExit { pid: ended, exit } if *ended == pid && exit.exit_code == Some(2))
-    );
-    assert_eq!((first, last), (1, 3));
-    // What comes next comes at once.
-    let next = start(&runner, &workspace, &command("true")).await.pid;
-    let (_, event) = stream.next::<VmEvent>().await.unwrap();
-    assert!(matches!(event, VmEvent::ProcessStarted { pid, .. } if pid == next), "{event:?}");
-    let mut again = runner.stream(Method::GET, &format!("{}?after=2", workspace.routes.events()), "").await;
-    let (number, event) = again.next::<VmEvent>().await.unwrap();
-    assert!(number == 3 && matches!(event, VmEvent::ProcessExit { .. }), "{event:?}");
+    let script = "while [ ! -e go ]; do sleep 0.05; done; cat secret > copy; cat nothing; echo done";
+    workspace.put("/home/agent/secret", "the content").await;
+    let pid = start(&runner, &workspace, &command(script)).await.pid;
+    let path = format!("{}?follow", workspace.routes.process(pid, "strace"));
+    let (calls, _) = tokio::join!(calls_until(&runner, &path, "exited with 0"), async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        workspace.put("/home/agent/go", "").await
+    });
+    let all = calls.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n");
+    // The shell's own calls, and those of the programs that it started, under their own numbers.
+    assert!(calls.iter().any(|(caller, _)| *caller == pid), "{all}");
+    assert!(calls.iter().any(|(caller, _)| *caller != pid), "{all}");
+    let has = |parts: &[&str]| calls.iter().any(|(_, text)| parts.iter().all(|part| text.contains(part)));
+    assert!(has(&["open", "secret"]), "{all}");
+    assert!(has(&["read(", "the content"]), "{all}");
+    assert!(has(&["write(", "the content"]), "{all}");
+    assert!(has(&["nothing", "ENOENT"]), "{all}");
+}
+
+#[tokio::test]
+#[ignore = "needs the guest software: make test runs it"]
+async fn a_process_that_is_not_there_cannot_be_traced() {
+    let runner = Runner::start().await;
+    let workspace = runner.workspace("a").await;
+    let answer = runner.get(&workspace.routes.process(4000, "strace")).await;
+    check(&answer, 404, "process-not-found");
 }

@@ -64,6 +64,11 @@ impl Boot {
         Self { task, cancel }
     }
 
+    /// A boot that must not be.
+    pub(super) fn refused(problem: Problem) -> Self {
+        Self { task: task::spawn(std::future::ready(Err(problem))), cancel: CancellationToken::new() }
+    }
+
     /// Takes the boot back. Returns when nothing is left of it.
     pub(super) async fn cancel(self, grace: Duration) {
         self.cancel.cancel();
@@ -193,16 +198,17 @@ async fn take_process(fleet: &Fleet, config: &WorkspaceConfig) -> Result<(VmProc
     })
 }
 
-async fn claim(process: VmProcess, uid: &Uid, config: &WorkspaceConfig) -> Result<VmProcess, Problem> {
-    match config.storage.kind {
-        StorageType::Ephemeral => Ok(process),
-        StorageType::Persistent => match process.claim(uid.clone()).await {
-            (process, Ok(())) => Ok(process),
-            (process, Err(error)) => {
-                process.kill().await;
-                Err(error.into())
-            }
-        },
+async fn claim(mut process: VmProcess, uid: &Uid, config: &WorkspaceConfig) -> Result<VmProcess, Problem> {
+    let claimed = match config.storage.kind {
+        StorageType::Ephemeral => Ok(()),
+        StorageType::Persistent => process.claim(uid, config.epoch),
+    };
+    match claimed {
+        Ok(()) => Ok(process),
+        Err(error) => {
+            process.kill().await;
+            Err(error.into())
+        }
     }
 }
 

@@ -120,6 +120,11 @@ impl Machine {
         self.stage
     }
 
+    /// Why the VM is being stopped; means something in `Stopping`.
+    pub(crate) fn stop_reason(&self) -> SleepReason {
+        self.reason
+    }
+
     pub(crate) fn is_deleting(&self) -> bool {
         self.is_deleting
     }

@@ -35,6 +35,7 @@ use super::traffic::Traffic;
 use super::{Awake, View, boot_panicked};
 use crate::boot_request::Activity;
 use crate::supervisor::child::VmProcess;
+use crate::supervisor::event::{Collected, Collector};
 use crate::supervisor::fleet::Fleet;
 use crate::supervisor::memory::Resident;
 use crate::supervisor::registry::Registry;
@@ -121,6 +122,8 @@ pub(super) struct Owner {
     boot_problem: Option<Problem>,
     /// Why the VM is being killed, if it is.
     verdict: Option<(SleepReason, String)>,
+    /// When the events of the last VM are kept.
+    collected: Option<Collected>,
 }
 
 /// The VM.
@@ -131,6 +134,7 @@ struct Running {
     usage: Option<Usage>,
     idle: Idleness,
     attending: Option<Task<Option<Activity>>>,
+    collector: Collector,
     _resident: Option<Resident>,
 }
 
@@ -197,6 +201,7 @@ impl Owner {
             message,
             boot_problem: None,
             verdict: None,
+            collected: None,
         };
         (owner, receiver)
     }
@@ -269,8 +274,10 @@ impl Owner {
         if let Some(boot) = self.boot.take() {
             boot.cancel(grace).await;
         }
-        if let Some(running) = self.vm.take() {
-            running.process.stop(grace).await;
+        if let Some(Running { process, collector, .. }) = self.vm.take() {
+            process.stop(grace).await;
+            // Not before the VM has told its last.
+            drop(collector);
         }
         if let Some(reader) = self.reader.take() {
             reader.end(grace).await;

@@ -1,12 +1,13 @@
 //! `GET events`: what happens in the VM, kept in a bounded ring for whoever collects it.
 //!
-//! Sequence numbers begin at 1 with each boot. Must never know who collects them, nor what becomes of them.
+//! Sequence numbers begin at 1 with each boot; the supervisor, who collects events and keeps them, has its own. Must never
+//! know what becomes of them.
 
 pub(crate) mod stream;
 pub(crate) mod throttle;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -29,6 +30,7 @@ pub(crate) struct EventLog {
     /// Guarded by itself; a leaf in the lock order.
     kept: Mutex<Kept>,
     grown: watch::Sender<()>,
+    is_closed: AtomicBool,
     readers: AtomicUsize,
 }
 
@@ -50,7 +52,12 @@ struct EventReader {
 impl EventLog {
     pub(crate) fn new() -> Self {
         let kept = Kept { events: VecDeque::new(), bytes: 0, first: 1 };
-        Self { kept: Mutex::new(kept), grown: watch::Sender::new(()), readers: AtomicUsize::new(0) }
+        Self {
+            kept: Mutex::new(kept),
+            grown: watch::Sender::new(()),
+            is_closed: AtomicBool::new(false),
+            readers: AtomicUsize::new(0),
+        }
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -65,9 +72,10 @@ impl EventLog {
         self.grown.send_replace(());
     }
 
-    /// How many read along.
-    pub(crate) fn streams(&self) -> usize {
-        self.readers.load(Ordering::Relaxed)
+    /// Nothing more will happen: streams end with what there is.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.grown.send_replace(());
     }
 
     fn read_after(self: &Arc<Self>, after: u64) -> Result<EventReader, Problem> {
@@ -113,6 +121,7 @@ impl stream::Messages for EventReader {
     async fn next(&mut self) -> Option<(u64, String)> {
         loop {
             self.grown.mark_unchanged();
+            let is_closed = self.log.is_closed.load(Ordering::Acquire);
             let found = self.log.kept().after(self.after);
             match found {
                 Some(Ok(event)) => {
@@ -124,6 +133,7 @@ impl stream::Messages for EventReader {
                     let lost = VmEvent::Lost { events };
                     return Some((self.after, serde_json::to_string(&lost).unwrap_or_default()));
                 }
+                None if is_closed => return None,
                 None => self.grown.changed().await.ok()?,
             }
         }
@@ -161,9 +171,20 @@ mod tests {
         assert_eq!((number, event.as_str()), (2, r#"{"type":"processOutput","pid":2,"seq":2}"#));
         assert_eq!(reader.next().await.unwrap().0, 3);
         assert!(log.read_after(4).is_err());
-        assert_eq!(log.streams(), 1);
-        drop(reader);
-        assert_eq!(log.streams(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_with_the_last_event_of_a_vm_that_stops() {
+        let log = Arc::new(EventLog::new());
+        let mut reader = log.read_after(0).unwrap();
+        let end = async {
+            tokio::task::yield_now().await;
+            log.append(&output(1));
+            log.close();
+        };
+        let (next, ()) = tokio::join!(reader.next(), end);
+        assert_eq!(next.unwrap().0, 1);
+        assert!(reader.next().await.is_none());
     }
 
     #[tokio::test]

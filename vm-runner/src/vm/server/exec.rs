@@ -18,7 +18,7 @@ use http::header::HeaderValue;
 use vm_abi::Signal;
 use vm_api::exec::{DEFAULT_OUTPUT_LIMIT_BYTES, MAX_OUTPUT_LIMIT_BYTES};
 use vm_api::{Base64, ExecRequest, ExecResponse, Problem, header};
-use vm_kernel::{ExitStatus, Kernel, ProcessHandle, Sid, Stdio};
+use vm_kernel::{ExitStatus, Kernel, Limit, ProcessHandle, Sid, Stdio};
 
 use self::body::HeldBody;
 use self::order::{Order, Wanted, parse_timeout};
@@ -46,6 +46,17 @@ pub(crate) async fn exec(vm: &Arc<Vm>, request: &mut Request) -> Result<Response
     let wanted: ExecRequest = web::parse_json(&body)?;
     let job = Job::parse(vm, wanted, held)?;
     if is_streamed { process::exec(vm, job) } else { job.run(vm).await }
+}
+
+/// Answers the supervisor's request for a run: always streamed, and for as long as it says.
+pub(crate) async fn run(vm: &Arc<Vm>, request: &mut Request) -> Result<Response, Problem> {
+    let mut held = vm.buffers().hold();
+    let body = request.read_body_as_allowed(MAX_REQUEST_BYTES, |bytes| held.grow_to(bytes)).await?;
+    let mut wanted: ExecRequest = web::parse_json(&body)?;
+    let timeout = wanted.timeout.take().map(|timeout| timeout.0);
+    let mut job = Job::parse(vm, wanted, held)?;
+    job.timeout = timeout.unwrap_or(job.timeout);
+    process::exec(vm, job)
 }
 
 /// A command with what it reads and how much it may write.
@@ -129,6 +140,23 @@ pub(crate) fn code_and_signal(status: ExitStatus) -> (Option<u8>, Option<String>
     }
 }
 
+/// The limit of the specification that a command ran into, if it failed. Whether it failed because of that, nobody knows but
+/// itself; but whoever looks for the reason looks there first.
+pub(crate) fn limit_hit(process: &ProcessHandle, status: ExitStatus) -> Option<&'static str> {
+    const LIMITS: [(Limit, &str); 6] = [
+        (Limit::Memory, "spec.limits.memory"),
+        (Limit::Processes, "spec.limits.processes"),
+        (Limit::Fds, "spec.limits.openFiles"),
+        (Limit::OpenFiles, "spec.limits.openFiles"),
+        (Limit::Pipes, "spec.limits.openFiles"),
+        (Limit::Sockets, "spec.limits.sockets"),
+    ];
+    if status == ExitStatus::Exited(0) {
+        return None;
+    }
+    LIMITS.into_iter().find(|(limit, _)| process.has_hit(*limit)).map(|(_, path)| path)
+}
+
 /// A command that runs.
 struct Running {
     process: ProcessHandle,
@@ -151,6 +179,7 @@ impl Running {
             }
         };
         self.guard.release();
+        let hit = if timed_out { None } else { limit_hit(&self.process, status) };
         let Self { process: _, mut stdout, mut stderr, guard: _guard } = self;
         for output in [&mut stdout, &mut stderr] {
             if let Some(reader) = output.reader.take() {
@@ -170,7 +199,7 @@ impl Running {
             stderr_base64,
             stdout_truncated: stdout.cut_by().is_some(),
             stderr_truncated: stderr.cut_by().is_some(),
-            limit: stdout.cut_by().or(stderr.cut_by()).map(str::to_owned),
+            limit: stdout.cut_by().or(stderr.cut_by()).or(hit).map(str::to_owned),
             timed_out,
             duration_ms,
         };

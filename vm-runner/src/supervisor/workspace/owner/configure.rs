@@ -44,6 +44,7 @@ impl Owner {
                 }
                 Err(_) => self.message = Some("the VM did not take the new settings in time".to_owned()),
             }
+            running.collector.set_epoch(self.epoch);
             self.attend_anew();
         }
         if has_changed {
@@ -90,17 +91,8 @@ impl Owner {
         if let Some(reader) = self.reader.take() {
             reader.end(self.fleet.stop_grace).await;
         }
-        let (fleet, uid) = (Arc::clone(&self.fleet), self.uid.clone());
-        let removed = tokio::task::spawn_blocking(move || fleet.remove(&uid)).await;
-        let reason = match removed {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(error) => error.to_string(),
-        };
-        tracing::error!(workspace = %self.uid, reason, "removing the files of a deleted workspace failed");
-        let detail = format!("removing the files of workspace {}: {reason}; delete it again", self.uid);
-        self.message = Some(detail.clone());
-        let problem = Problem::new(ProblemCode::StorageUnavailable, detail);
+        let Err(problem) = self.fleet.remove(&self.uid, self.latest_epoch).await else { return };
+        self.message = Some(problem.detail.clone());
         for reply in self.deleters.drain(..) {
             let _ = reply.send(Err(problem.clone()));
         }

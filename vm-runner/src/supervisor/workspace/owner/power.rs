@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, kill_process};
 use tokio::sync::oneshot;
 use tokio::time::sleep;
-use vm_api::{Power, PowerIntent, Problem, ProblemCode, SleepReason, Wake, WorkspaceState};
+use vm_api::{Power, PowerIntent, Problem, ProblemCode, SleepReason, VmEvent, Wake, WorkspaceState};
 
 use super::{Owner, Running};
 use crate::boot_request::{Access, Activity};
@@ -30,6 +30,11 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 impl Owner {
     pub(super) fn start_boot(&mut self) {
         self.retry = None;
+        if let Some(problem) = &self.unbound {
+            // At the old epoch it would write what is not its own.
+            self.boot = Some(Boot::refused(problem.clone()));
+            return;
+        }
         let order = self.order(Access::Full);
         self.boot = Some(Boot::start(order, self.reader.take()));
     }
@@ -55,7 +60,8 @@ impl Owner {
                 });
                 self.booted = booted.duration;
                 self.message = None;
-                self.vm = Some(self.running(booted));
+                let running = self.running(booted);
+                self.vm = Some(running);
                 // Published before those who wait go on, so that the next request needs no question.
                 self.publish_vm();
                 self.step(Input::Booted).await;
@@ -68,8 +74,17 @@ impl Owner {
         }
     }
 
-    fn running(&self, booted: Booted) -> Running {
-        let Booted { process, config, queued: _, duration: _, _place: _ } = booted;
+    fn running(&mut self, booted: Booted) -> Running {
+        let Booted { process, config, queued, duration, _place: _ } = booted;
+        let event = VmEvent::VmBooted {
+            cause: self.wake_cause,
+            queued_ms: whole_ms(queued),
+            booted_ms: whole_ms(duration),
+        };
+        let before = self.collected.take();
+        let events = &self.fleet.events;
+        let (collector, collected) = events.collect(&self.uid, self.epoch, process.client(), event, before);
+        self.collected = Some(collected);
         let pause = Idleness::first_pause(self.sleep_after());
         let attending = task::spawn(attend::ask_after(pause, Arc::clone(process.client())));
         let now = Instant::now();
@@ -84,6 +99,7 @@ impl Owner {
             usage: None,
             idle: Idleness::new(now),
             attending: Some(attending),
+            collector,
             _resident: resident,
         }
     }
@@ -93,13 +109,16 @@ impl Owner {
         // Nobody new is sent to it.
         self.publish_vm();
         let lifetime = running.since.elapsed();
-        running.process.release().await;
+        let Running { process, collector, .. } = running;
+        process.release().await;
         if lifetime > HEALTHY_AFTER {
             self.retry_pause = FIRST_RETRY_PAUSE;
         }
         let (reason, message) = self.verdict.take().unwrap_or((SleepReason::VmDied, how));
         tracing::warn!(workspace = %self.uid, ?lifetime, ?reason, "{message}");
         self.fleet.metrics.count_vm_death();
+        let event = VmEvent::VmShutdown { reason: Some(reason), message: Some(message.clone()) };
+        collector.end(event);
         self.message = Some(message);
         self.step(Input::VmExited(reason)).await;
     }
@@ -209,13 +228,15 @@ impl Owner {
     pub(super) fn stop(&mut self) {
         let (boot, vm) = (self.boot.take(), self.vm.take());
         let (fleet, started) = (Arc::clone(&self.fleet), Instant::now());
+        let event = VmEvent::VmShutdown { reason: Some(self.machine.stop_reason()), message: None };
         self.stopping = Some(task::spawn(async move {
             if let Some(boot) = boot {
                 boot.cancel(fleet.stop_grace).await;
             }
-            if let Some(running) = vm {
-                running.process.stop(fleet.stop_grace).await;
+            if let Some(Running { process, collector, .. }) = vm {
+                process.stop(fleet.stop_grace).await;
                 fleet.metrics.observe_stop(started.elapsed());
+                collector.end(event);
             }
         }));
     }

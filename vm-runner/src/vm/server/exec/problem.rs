@@ -60,15 +60,15 @@ pub(crate) fn spawn_problem(errno: Errno, name: &str, path: &str, vm: &Vm) -> Pr
     problem.with_errno(errno.name())
 }
 
-/// What has run out of which all processes together may have so much.
+/// What has run out of which all processes together may have so much. How many pipes and open files that are follows from
+/// what one process may have (`boot::limits`).
 fn system_wide(limits: &Limits, hit: Option<Limit>) -> Problem {
-    let (most, what) = match hit {
-        Some(Limit::Pipes) => (limits.max_pipes, "pipes"),
-        Some(Limit::Sockets) => (limits.max_sockets, "sockets"),
-        _ => (limits.max_open_files, "open files"),
+    let (most, what, limit) = match hit {
+        Some(Limit::Pipes) => (limits.max_pipes, "pipes", "spec.limits.openFiles"),
+        Some(Limit::Sockets) => (limits.max_sockets, "sockets", "spec.limits.sockets"),
+        _ => (limits.max_open_files, "open files", "spec.limits.openFiles"),
     };
-    let limit = format!("{most} {what} per VM");
-    let detail = format!("all processes together have {most} {what}, their most; end some");
+    let detail = format!("all processes together have {most} {what}, their most; end some or raise {limit}");
     Problem::new(ProblemCode::LimitOpenFiles, detail).with_limit(limit)
 }
 
@@ -80,8 +80,11 @@ mod tests {
     fn what_all_processes_share_is_not_blamed_on_the_limit_of_one() {
         let limits = Limits::default();
         let problem = system_wide(&limits, Some(Limit::Pipes));
-        assert_eq!(problem.limit.as_deref(), Some("1024 pipes per VM"));
+        assert!(problem.detail.starts_with("all processes together have 1024 pipes"), "{problem}");
+        assert_eq!(problem.limit.as_deref(), Some("spec.limits.openFiles"));
+        let problem = system_wide(&limits, Some(Limit::Sockets));
+        assert_eq!(problem.limit.as_deref(), Some("spec.limits.sockets"));
         let problem = system_wide(&limits, None);
-        assert_eq!(problem.limit.as_deref(), Some("16384 open files per VM"));
+        assert!(problem.detail.starts_with("all processes together have 16384 open files"), "{problem}");
     }
 }

@@ -20,7 +20,7 @@ use super::log::StreamKind;
 use super::started::StartedProcess;
 use crate::vm::boot::Vm;
 use crate::vm::server::event::throttle::Throttle;
-use crate::vm::server::exec::{BACKGROUND_GRACE, code_and_signal, milliseconds};
+use crate::vm::server::exec::{BACKGROUND_GRACE, code_and_signal, limit_hit, milliseconds};
 
 /// Who copies and waits.
 pub(crate) struct Pump {
@@ -89,7 +89,9 @@ impl Pump {
         self.drain().await;
         let (exit_code, signal) = code_and_signal(status);
         let duration_ms = Some(milliseconds(duration));
-        self.finish(ProcessExit { exit_code, signal, timed_out, duration_ms });
+        let limit = if timed_out { None } else { limit_hit(&self.process, status) };
+        let limit = limit.map(str::to_owned);
+        self.finish(ProcessExit { exit_code, signal, timed_out, limit, duration_ms });
     }
 
     /// Takes what is on its way. Something in the background may hold the streams for long, and write without end.
@@ -114,8 +116,7 @@ impl Pump {
 
     fn finish(mut self, exit: ProcessExit) {
         let pid = self.target.pid;
-        self.target.end(exit.clone());
-        let Some(vm) = self.vm.upgrade() else { return };
+        let Some(vm) = self.vm.upgrade() else { return self.target.end(exit) };
         for reader in [self.stdout.take(), self.stderr.take()].into_iter().flatten() {
             vm.discard(reader);
         }
@@ -123,7 +124,9 @@ impl Pump {
             let seq = self.target.log.state().end;
             vm.events().append(&VmEvent::ProcessOutput { pid: pid.raw(), seq });
         }
-        vm.events().append(&VmEvent::ProcessExit { pid: pid.raw(), exit });
+        vm.events().append(&VmEvent::ProcessExit { pid: pid.raw(), exit: exit.clone() });
+        // Who waits for the end finds the event there.
+        self.target.end(exit);
         vm.processes().note_ended(pid);
     }
 }

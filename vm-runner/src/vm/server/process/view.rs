@@ -114,7 +114,7 @@ pub(crate) fn set_status(info: &mut ProcessInfo, status: ExitStatus) {
 
 fn exit_of(status: ExitStatus) -> ProcessExit {
     let (exit_code, signal) = code_and_signal(status);
-    ProcessExit { exit_code, signal, timed_out: false, duration_ms: None }
+    ProcessExit { exit_code, signal, ..ProcessExit::default() }
 }
 
 /// Arguments, as far as they are shown.

@@ -61,7 +61,7 @@ pub(crate) async fn run(vm: Weak<Vm>, process: ProcessHandle, shell: Arc<Shell>)
     let is_owed = copy.notices.take_owed();
     drop(terminal);
     let (exit_code, signal) = code_and_signal(status);
-    let exit = ProcessExit { exit_code, signal, timed_out: false, duration_ms };
+    let exit = ProcessExit { exit_code, signal, duration_ms, ..ProcessExit::default() };
     shell.end(exit.clone());
     let Some(vm) = vm.upgrade() else { return };
     let id = shell.id().to_owned();
