@@ -86,7 +86,16 @@ struct Observed {
     next_schedule_time: Option<String>,
     active: Vec<String>,
     runs: Vec<ObservedRun>,
+    last_run_now: Option<ObservedRequest>,
     conditions: Vec<Condition>,
+}
+
+/// The last request that the operator has followed, and the run that it led to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct ObservedRequest {
+    value: String,
+    name: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -231,6 +231,9 @@ impl Running<'_> {
     }
 
     fn end(&mut self, exit: &ProcessExit) -> u8 {
+        if let Some(limit) = &exit.limit {
+            self.terminal.tell(&format!("note: the command ran into {limit} of the workspace"));
+        }
         if !exit.timed_out {
             return shell_code(exit);
         }

@@ -11,17 +11,19 @@ use serde_json::json;
 use tokio::time::Instant;
 use vm_api::WireDuration;
 
-use super::{ObservedCronJob, ObservedRun};
+use super::{Observed, ObservedCronJob, ObservedRun};
 use crate::args::ClusterArgs;
 use crate::cluster::{Cluster, api_error};
 use crate::error::{self, Error};
 use crate::signals::until_signal;
 use crate::terminal::Terminal;
-use crate::workspace::NO_KIND;
+use crate::workspace::{Condition, NO_KIND};
 
 /// How often the status is looked at: at first, and in the end.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// What the operator says by then is about this request.
+const STALL_PATIENCE: Duration = Duration::from_secs(3);
 /// The operator has begun a run by then, or something is wrong.
 const BEGIN_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -33,7 +35,8 @@ Examples:
   # Only ask for it
   kubectl lodge cron run nightly --no-wait
 
-It runs beside the schedule, also while the CronJob is suspended. Ending this program does not end the run.
+It runs beside the schedule, also while the CronJob is suspended, and keeps to spec.concurrencyPolicy. Ending this
+program does not end the run.
 
 Exit codes:
   that of the command; 124 if its timeout ended it; 125 if it did not run, was replaced, or is lost";
@@ -133,20 +136,14 @@ impl Waiting<'_> {
             pause = (pause * 2).min(LONGEST_PAUSE);
             let job = get(self.api, self.name, self.namespace).await?;
             let status = job.status.unwrap_or_default();
-            let found =
-                status.runs.iter().find(|run| second(&run.scheduled_for) == Some(self.at.as_second()));
-            if let Some(run) = found {
+            if let Some(run) = find(&status, self.at) {
                 if run.outcome.is_some() {
                     return Ok(run.clone());
                 }
                 if !std::mem::replace(&mut is_told, true) {
                     terminal.tell(&format!("run {} has begun", run.name));
                 }
-            } else if let Some(stalled) = status
-                .conditions
-                .iter()
-                .find(|found| found.kind == condition::STALLED && found.status == "True")
-            {
+            } else if let Some(stalled) = stalled(&status).filter(|_| began.elapsed() > STALL_PATIENCE) {
                 return Err(Error::Api(format!(
                     "CronJob {} cannot run ({}): {}",
                     self.name, stalled.reason, stalled.message
@@ -165,6 +162,20 @@ impl Waiting<'_> {
             }
         }
     }
+}
+
+/// The run that was asked for: as the operator names it, or the one of that instant.
+fn find(status: &Observed, at: Timestamp) -> Option<&ObservedRun> {
+    let request = status.last_run_now.as_ref().filter(|request| request.value == at.to_string());
+    status.runs.iter().find(|run| match request {
+        Some(request) => run.name == request.name,
+        None => second(&run.scheduled_for) == Some(at.as_second()),
+    })
+}
+
+/// Why nothing can run.
+fn stalled(status: &Observed) -> Option<&Condition> {
+    status.conditions.iter().find(|found| found.kind == condition::STALLED && found.status == "True")
 }
 
 /// Prints what became of a run, and gives the exit code.
@@ -191,6 +202,19 @@ fn report(run: &ObservedRun, terminal: &mut Terminal) -> Result<u8, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_is_known_by_the_operator_s_name_for_it() {
+        let status: Observed = serde_json::from_value(json!({
+            "lastRunNow": {"value": "2026-11-22T12:00:00Z", "name": "asked"},
+            "runs": [{"name": "due", "scheduledFor": "2026-11-22T12:00:00Z"},
+                     {"name": "asked", "scheduledFor": "2026-11-22T12:00:00Z"}],
+        }))
+        .unwrap();
+        let named = |at: &str| find(&status, at.parse().unwrap()).map(|run| run.name.as_str());
+        assert_eq!(named("2026-11-22T12:00:00Z"), Some("asked"));
+        assert_eq!(named("2026-11-22T12:00:01Z"), None);
+    }
 
     #[test]
     fn a_run_never_stands_for_another_one() {

@@ -93,6 +93,17 @@ async fn a_time_limit_has_the_code_of_timeout() {
     assert!(outcome.stderr.contains("spec.limits.commandTimeout"), "{}", outcome.stderr);
 }
 
+#[tokio::test]
+async fn a_limit_that_made_a_command_fail_is_named() {
+    let world = World::new(|_| {
+        events(&[(1, json!({"type": "exited", "exitCode": 1, "limit": "spec.limits.memory"}))], Then::Ends)
+    })
+    .await;
+    let outcome = world.run(&["exec", "ada", "--", "x"]).await;
+    let note = "note: the command ran into spec.limits.memory of the workspace\n";
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (1, note));
+}
+
 /// Standard input that goes on until it is told to end.
 struct Slow(mpsc::Receiver<Vec<u8>>);
 
