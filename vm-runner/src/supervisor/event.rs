@@ -196,8 +196,9 @@ impl Drop for Follower {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "tests look at the data folder")]
 mod tests {
+    #![expect(clippy::disallowed_methods, reason = "tests look at the data folder")]
+
     use vm_api::WakeCause;
 
     use super::*;

@@ -208,5 +208,4 @@ fn mark(root: &Path, uid: &Uid) -> PathBuf {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "tests look at the data folder")]
 mod tests;

@@ -378,5 +378,4 @@ fn number(row: &Row<'_>, index: usize) -> rusqlite::Result<u64> {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "tests look at the data folder")]
 mod tests;

@@ -1,3 +1,6 @@
+//! The memory of a supervisor: what it opens, damage, marks, and what goes with a workspace.
+#![expect(clippy::disallowed_methods, reason = "tests look at the data folder")]
+
 use vm_api::{RunEnd, VmEvent};
 
 use super::*;

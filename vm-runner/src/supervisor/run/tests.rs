@@ -1,3 +1,5 @@
+//! Runs of a runner that can boot nothing: what is remembered, refused and told.
+
 use vm_api::{ExecRequest, WorkspaceConfig};
 
 use super::*;

@@ -1,3 +1,6 @@
+//! One database: what it keeps, and for whom.
+#![expect(clippy::disallowed_methods, reason = "tests look at the data folder")]
+
 use vm_api::{LoggedEvent, WakeCause};
 
 use super::*;
