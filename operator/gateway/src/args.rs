@@ -73,13 +73,13 @@ struct TimeoutArgs {
     #[arg(long, default_value = "250ms", value_name = "DURATION")]
     unknown_grace: WireDuration,
     /// How long the identity behind a token is remembered (at most 10s)
-    #[arg(long, default_value = "10s", value_name = "DURATION")]
+    #[arg(long, default_value = "8s", value_name = "DURATION")]
     token_ttl: WireDuration,
     /// How long a refused token is remembered
     #[arg(long, default_value = "2s", value_name = "DURATION")]
     refused_token_ttl: WireDuration,
     /// How long a granted permission is remembered (at most 10s)
-    #[arg(long, default_value = "10s", value_name = "DURATION")]
+    #[arg(long, default_value = "8s", value_name = "DURATION")]
     allowed_ttl: WireDuration,
     /// How long a denied permission is remembered
     #[arg(long, default_value = "2s", value_name = "DURATION")]

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use vm_api::ProblemCode;
 
+use crate::audience::{API_SERVER_MEMORY, Audiences};
 use crate::client_ca::{self, ClientCa};
 use crate::config::{Rate, Timeouts};
 use crate::metrics::ReviewKind;
@@ -79,12 +80,20 @@ impl From<Error> for Refusal {
     }
 }
 
+/// Who came with a token that is good.
+#[derive(Clone)]
+struct Known {
+    user: Arc<User>,
+    /// The audiences that it was good for.
+    meant: Arc<[String]>,
+}
+
 /// Finds out who asks.
 pub(crate) struct Authenticator {
     reviewer: Reviewer,
-    audiences: Option<Vec<String>>,
+    audiences: Arc<Audiences>,
     timeouts: Timeouts,
-    tokens: ReviewCache<Option<Arc<User>>, review::Error>,
+    tokens: ReviewCache<Option<Known>, review::Error>,
     client_ca: Arc<ClientCa>,
     /// Those who are not known yet, by address.
     strangers: Meters<IpAddr>,
@@ -99,7 +108,7 @@ impl Authenticator {
         client_ca: Arc<ClientCa>,
         stranger_rate: Rate,
     ) -> Self {
-        let audiences = (!audiences.is_empty()).then(|| audiences.to_vec());
+        let audiences = Arc::new(Audiences::new(audiences));
         let (tokens, strangers) = (ReviewCache::new(capacity), Meters::new(stranger_rate, usize::MAX));
         Self { reviewer, audiences, timeouts, tokens, client_ca, strangers }
     }
@@ -135,20 +144,20 @@ impl Authenticator {
             }
         };
         let key = Sha256::digest(token).into();
-        if let Some(Some(user)) = self.tokens.get(&key, most_age) {
-            return Ok(user);
+        if let Some(Some(known)) = self.tokens.get(&key, most_age) {
+            return Ok(known.user);
         }
-        let is_known = self.tokens.remembers(&key);
+        let last = self.tokens.last(&key).flatten();
+        let is_known = last.is_some();
         if !is_known {
             // A place, until they turn out to be somebody.
             self.admit_stranger(peer)?;
         }
-        let kind = if is_known { ReviewKind::Token } else { ReviewKind::NewToken };
-        let user = self.tokens.get_or_ask(key, most_age, || self.review(kind, token)).await?;
-        if user.is_some() && !is_known {
+        let known = self.tokens.get_or_ask(key, most_age, || self.review(token, last)).await?;
+        if known.is_some() && !is_known {
             self.strangers.give_back(&network(peer.address));
         }
-        user.ok_or(Error::TokenRefused)
+        known.map(|known| known.user).ok_or(Error::TokenRefused)
     }
 
     fn admit_stranger(&self, peer: &Peer) -> Result<(), Error> {
@@ -160,23 +169,30 @@ impl Authenticator {
 
     fn review(
         &self,
-        kind: ReviewKind,
         token: &str,
-    ) -> impl Future<Output = Review<Option<Arc<User>>, review::Error>> + Send + use<> {
+        last: Option<Known>,
+    ) -> impl Future<Output = Review<Option<Known>, review::Error>> + Send + use<> {
+        let kind = if last.is_some() { ReviewKind::Token } else { ReviewKind::NewToken };
+        let wanted = self.audiences.wanted(last.as_ref().map_or(&[], |known| &*known.meant));
         let review = TokenReview {
-            spec: TokenReviewSpec { token: Some(token.to_owned()), audiences: self.audiences.clone() },
+            spec: TokenReviewSpec { token: Some(token.to_owned()), audiences: wanted.in_review() },
             ..TokenReview::default()
         };
         let (reviewer, audiences, timeouts) =
             (self.reviewer.clone(), self.audiences.clone(), self.timeouts.clone());
         async move {
-            let reviewed = reviewer.create(kind, &review).await?;
-            let user = reviewed.status.and_then(|status| accepted_user(status, audiences.as_deref()));
-            let (ttl, grace) = match user {
-                Some(_) => (timeouts.token, timeouts.outage_grace),
-                None => (timeouts.refused_token, Duration::ZERO),
+            let status = reviewer.create(kind, &review).await?.status.unwrap_or_default();
+            let meant = status.audiences.clone().unwrap_or_default().into();
+            let known = accepted_user(status, &wanted.real).map(|user| Known { user: Arc::new(user), meant });
+            let (ttl, grace) = match (&known, kind) {
+                (Some(_), _) => (timeouts.token, timeouts.outage_grace),
+                // The API server may remember that it was good, and say so to whoever asks as for a new one.
+                (None, ReviewKind::Token) if audiences.are_its_own() => {
+                    (timeouts.refused_token.max(API_SERVER_MEMORY), Duration::ZERO)
+                }
+                (None, _) => (timeouts.refused_token, Duration::ZERO),
             };
-            Ok(Reviewed { answer: user.map(Arc::new), ttl, grace })
+            Ok(Reviewed { answer: known, ttl, grace })
         }
     }
 }
@@ -229,15 +245,13 @@ fn bearer_token(headers: &HeaderMap) -> Result<&str, Error> {
 }
 
 /// The user of a review, if it says that the token counts, and for us.
-fn accepted_user(status: TokenReviewStatus, audiences: Option<&[String]>) -> Option<User> {
+fn accepted_user(status: TokenReviewStatus, wanted: &[String]) -> Option<User> {
     if status.authenticated != Some(true) {
         return None;
     }
-    if let Some(wanted) = audiences {
-        let meant = status.audiences.unwrap_or_default();
-        if !wanted.iter().any(|audience| meant.contains(audience)) {
-            return None;
-        }
+    let meant = status.audiences.unwrap_or_default();
+    if !wanted.is_empty() && !wanted.iter().any(|audience| meant.contains(audience)) {
+        return None;
     }
     let UserInfo { extra, groups, uid, username } = status.user?;
     let name = username.filter(|name| !name.is_empty())?;
@@ -301,16 +315,16 @@ mod tests {
     #[test]
     fn a_token_for_another_audience_counts_for_nothing() {
         let wanted = ["lodge".to_owned()];
-        assert!(accepted_user(status(&["lodge"]), Some(&wanted)).is_some());
-        assert!(accepted_user(status(&["vault"]), Some(&wanted)).is_none());
-        assert!(accepted_user(status(&["https://kubernetes.default.svc"]), None).is_some());
+        assert!(accepted_user(status(&["lodge"]), &wanted).is_some());
+        assert!(accepted_user(status(&["vault"]), &wanted).is_none());
+        assert!(accepted_user(status(&["https://kubernetes.default.svc"]), &[]).is_some());
     }
 
     #[test]
     fn a_review_that_does_not_say_yes_means_no() {
-        assert!(accepted_user(TokenReviewStatus { authenticated: None, ..status(&[]) }, None).is_none());
-        assert!(accepted_user(TokenReviewStatus { user: None, ..status(&[]) }, None).is_none());
+        assert!(accepted_user(TokenReviewStatus { authenticated: None, ..status(&[]) }, &[]).is_none());
+        assert!(accepted_user(TokenReviewStatus { user: None, ..status(&[]) }, &[]).is_none());
         let nameless = TokenReviewStatus { user: Some(UserInfo::default()), ..status(&[]) };
-        assert!(accepted_user(nameless, None).is_none());
+        assert!(accepted_user(nameless, &[]).is_none());
     }
 }

@@ -68,9 +68,9 @@ impl Default for Timeouts {
         Self {
             hold: Duration::from_secs(10),
             unknown_grace: Duration::from_millis(250),
-            token: Duration::from_secs(10),
+            token: Duration::from_secs(8),
             refused_token: Duration::from_secs(2),
-            allowed: Duration::from_secs(10),
+            allowed: Duration::from_secs(8),
             denied: Duration::from_secs(2),
             stream_recheck: Duration::from_secs(4),
             outage_grace: Duration::from_secs(60),

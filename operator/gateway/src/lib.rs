@@ -19,6 +19,7 @@
 
 mod answer;
 mod app;
+mod audience;
 mod audit;
 mod authenticate;
 mod authorize;

@@ -88,9 +88,10 @@ where
         })
     }
 
-    /// Whether there has been an answer with a grace lately, fresh or not.
-    pub(crate) fn remembers(&self, key: &Key) -> bool {
-        self.kept.read().unwrap_or_else(PoisonError::into_inner).contains_key(key)
+    /// The last answer that had a grace, fresh or not.
+    pub(crate) fn last(&self, key: &Key) -> Option<T> {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        kept.get(key).map(|entry| entry.answer.clone())
     }
 
     /// The remembered answer, or the one that `ask` brings. Failures are not remembered.
@@ -291,8 +292,8 @@ mod tests {
         for key in 0..100 {
             remember(&cache, key, passing(0)).await;
         }
-        assert!(cache.remembers(&[200; 32]), "it has expired, and it was good");
-        assert!(!cache.remembers(&[99; 32]));
+        assert!(cache.last(&[200; 32]).is_some(), "it has expired, and it was good");
+        assert!(cache.last(&[99; 32]).is_none());
         assert_eq!(cache.get(&[99; 32], ANY_AGE), Some(0));
         assert!(cache.passing.read().unwrap().len() <= 4);
     }
@@ -302,7 +303,7 @@ mod tests {
         let cache = Cache::new(4);
         remember(&cache, 1, kept(1, 10)).await;
         remember(&cache, 1, passing(0)).await;
-        assert!(!cache.remembers(&[1; 32]));
+        assert!(cache.last(&[1; 32]).is_none());
         assert_eq!(cache.get(&[1; 32], ANY_AGE), Some(0));
     }
 
