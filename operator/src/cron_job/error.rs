@@ -105,8 +105,8 @@ impl Error {
             | Self::TimeZoneUnknown { .. }
             | Self::InvalidSpec { .. }
             | Self::NotImplemented { .. } => None,
-            // Both are watched.
-            Self::WorkspaceMissing { .. } | Self::WorkspaceNotReady { .. } => Some(seconds(60)),
+            // Workspaces are watched.
+            Self::WorkspaceMissing { .. } | Self::WorkspaceNotReady { .. } => None,
             Self::Environment(source) => source.retry(failures),
             // A connection asks for a reconcile at once; so does a push that succeeded.
             Self::RunnerAway { .. } | Self::Runner { .. } => {

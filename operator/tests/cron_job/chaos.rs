@@ -123,7 +123,7 @@ impl Trouble {
 #[tokio::test(start_paused = true)]
 async fn every_instant_is_begun_once_skipped_or_missed_whatever_happens() {
     let mut begun = 0;
-    for seed in 0..30 {
+    for seed in 0..15 {
         for policy in ["Allow", "Forbid", "Replace"] {
             let catch_up = ["None", "Last", "All"][usize::try_from(seed % 3).unwrap()];
             let mut trouble = Trouble::new(policy, catch_up, seed + 1).await;
@@ -135,5 +135,5 @@ async fn every_instant_is_begun_once_skipped_or_missed_whatever_happens() {
             begun += trouble.world.runner.begun().len();
         }
     }
-    assert!(begun > 800, "{begun}");
+    assert!(begun > 400, "{begun}");
 }

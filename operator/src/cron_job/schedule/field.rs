@@ -66,6 +66,8 @@ impl Field {
             let number = kind.number(range)?;
             (number, if step.is_some() { kind.end.max(number) } else { number })
         };
+        // A week may end with its Sunday.
+        let last = if last == 0 && first > 0 && kind.end < kind.most { kind.most } else { last };
         if first > last {
             let name = kind.name;
             return Err(Invalid(format!(

@@ -175,6 +175,8 @@ fn values_are_written_in_every_usual_way() {
         ("0 0 ? * Mon", "2026-01-05T00:00:00Z"),
         ("0 0 * * 7", "2026-01-04T00:00:00Z"),
         ("0 0 * * 5-7", "2026-01-02T00:00:00Z"),
+        ("0 0 * * SAT-SUN", "2026-01-03T00:00:00Z"),
+        ("0 0 * * SUN", "2026-01-04T00:00:00Z"),
         ("0 0 L * *", "2026-01-31T00:00:00Z"),
         ("0 0 l,15 2 *", "2026-02-15T00:00:00Z"),
         ("0 0 * * FRI#2", "2026-01-09T00:00:00Z"),
@@ -204,6 +206,8 @@ fn either_of_day_and_weekday_is_enough_unless_one_is_a_star() {
     assert_eq!(days("0 0 14 * FRI"), [6, 13, 14, 20, 27]);
     assert_eq!(days("0 0 * * FRI"), [6, 13, 20, 27]);
     assert_eq!(days("0 0 14 * *"), [14]);
+    assert_eq!(days("0 0 ? * SAT-SUN"), [1, 7, 8, 14, 15, 21, 22, 28]);
+    assert_eq!(days("0 0 ? * MON-SUN").len(), 28);
     assert_eq!(days("0 0 */10 * FRI"), [1, 6, 11, 13, 20, 21, 27], "as in batch/v1, only a bare star counts");
 }
 
