@@ -22,6 +22,8 @@ pub const SLEEPING: &str = "Sleeping";
 pub const RESTART_REQUIRED: &str = "RestartRequired";
 /// The root's writable layer survives sleep and restarts of the runner.
 pub const STORAGE_PERSISTENT: &str = "StoragePersistent";
+/// The runner came back without what it had of the Workspace; it stays until the spec changes next.
+pub const DATA_LOST: &str = "DataLost";
 /// An agent waits for somebody to answer a permission request.
 pub const AWAITING_PERMISSION: &str = "AwaitingPermission";
 /// A Session has used up its budget.
@@ -74,6 +76,16 @@ pub mod reason {
     pub const POWER_ASLEEP: &str = "PowerAsleep";
     /// Sleeping: it has never been used.
     pub const NEVER_WOKEN: &str = "NeverWoken";
+    /// Sleeping: somebody asked for it.
+    pub const ON_DEMAND: &str = "OnDemand";
+    /// Sleeping: the runner was short of memory.
+    pub const MEMORY_PRESSURE: &str = "MemoryPressure";
+    /// Sleeping: the VM went over spec.limits.memory and was ended.
+    pub const MEMORY_LIMIT: &str = "MemoryLimit";
+    /// Sleeping: the VM ended by itself.
+    pub const VM_DIED: &str = "VmDied";
+    /// Sleeping: the runner began anew while the VM ran.
+    pub const RUNNER_RESTARTED: &str = "RunnerRestarted";
     /// Not Sleeping: it is in use, or spec.power says Awake.
     pub const AWAKE: &str = "Awake";
 
@@ -88,6 +100,11 @@ pub mod reason {
     pub const MEMORY_ONLY: &str = "MemoryOnly";
     /// Not StoragePersistent: spec.storage.type says so.
     pub const EPHEMERAL: &str = "Ephemeral";
+
+    /// DataLost: the runner's volume has nothing of the Workspace any more.
+    pub const VOLUME_LOST: &str = "VolumeLost";
+    /// The Event before a Workspace is deleted because nobody used it for spec.idle.deleteAfter.
+    pub const EXPIRED: &str = "Expired";
 
     /// SandboxReady: every sandbox runs.
     pub const SANDBOXES_RUNNING: &str = "SandboxesRunning";

@@ -50,7 +50,7 @@ pub struct WorkspaceStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(transform = list_map("name", 8))]
     pub sandboxes: Vec<SandboxStatus>,
-    /// Ready, Reconciling, Stalled, Sleeping, RestartRequired, StoragePersistent, SandboxReady.
+    /// Ready, Reconciling, Stalled, Sleeping, RestartRequired, StoragePersistent, DataLost, SandboxReady.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "ConditionsSchema")]
     pub conditions: Vec<Condition>,

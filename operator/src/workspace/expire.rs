@@ -20,8 +20,6 @@ use lodge_crds::{Workspace, WorkspaceStatus, condition};
 use std::{sync::Arc, time::Duration};
 use vm_api::{Power, WorkspaceState};
 
-/// The reason of the Event.
-const EXPIRED: &str = "Expired";
 /// The longest time that a timer is set for.
 const MAX_PAUSE: Duration = Duration::from_secs(24 * 3600);
 /// How long to wait after an attempt that came to nothing.
@@ -94,7 +92,8 @@ fn announce(workspace: &Workspace, since: &Time, context: &Context) {
         since.0
     );
     tracing::info!(workspace = workspace.name_any(), namespace = workspace.namespace(), note);
-    let news = News { severity: EventType::Normal, reason: EXPIRED, action: "Delete", note };
+    let news =
+        News { severity: EventType::Normal, reason: condition::reason::EXPIRED, action: "Delete", note };
     context.announcer.announce(workspace, news);
 }
 

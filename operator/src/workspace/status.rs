@@ -20,13 +20,9 @@ use vm_api::{Power, SleepReason, WorkspaceState};
 
 /// The longest message of a condition.
 const MAX_MESSAGE_BYTES: usize = 4096;
-/// The runner came back without what it had of the workspace. Stays until the spec changes next.
-pub const DATA_LOST: &str = "DataLost";
-/// [`DATA_LOST`]: the runner's volume has nothing of the workspace any more.
-const VOLUME_LOST: &str = "VolumeLost";
 /// Conditions that stay as they are while nothing newer is known.
 const KEPT: [&str; 4] =
-    [condition::SLEEPING, condition::RESTART_REQUIRED, condition::STORAGE_PERSISTENT, DATA_LOST];
+    [condition::SLEEPING, condition::RESTART_REQUIRED, condition::STORAGE_PERSISTENT, condition::DATA_LOST];
 
 /// How soon a change of the status has to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,9 +120,11 @@ fn bound_status(workspace: &Workspace, old: &WorkspaceStatus, bound: &Bound, now
             "the runner {pod} came back at {} with a volume that has nothing of this workspace: its files are gone, and it begins empty",
             now.0
         );
-        conditions.set(DATA_LOST, true, VOLUME_LOST, &message);
-    } else if find(&old.conditions, DATA_LOST).is_some_and(|lost| lost.observed_generation == generation) {
-        conditions.keep(DATA_LOST);
+        conditions.set(condition::DATA_LOST, true, reason::VOLUME_LOST, &message);
+    } else if find(&old.conditions, condition::DATA_LOST)
+        .is_some_and(|lost| lost.observed_generation == generation)
+    {
+        conditions.keep(condition::DATA_LOST);
     }
     let conditions = conditions.new;
     WorkspaceStatus {
@@ -274,10 +272,16 @@ pub fn news(old: &WorkspaceStatus, new: &WorkspaceStatus) -> Vec<News> {
 
 /// Files that are gone.
 fn loss(old: &WorkspaceStatus, new: &WorkspaceStatus) -> Option<News> {
-    let lost = find(&new.conditions, DATA_LOST)?;
-    let is_new = find(&old.conditions, DATA_LOST).is_none_or(|before| before.message != lost.message);
+    let lost = find(&new.conditions, condition::DATA_LOST)?;
+    let is_new =
+        find(&old.conditions, condition::DATA_LOST).is_none_or(|before| before.message != lost.message);
     let note = lost.message.clone();
-    is_new.then_some(News { severity: EventType::Warning, reason: DATA_LOST, action: "Bind", note })
+    is_new.then_some(News {
+        severity: EventType::Warning,
+        reason: condition::DATA_LOST,
+        action: "Bind",
+        note,
+    })
 }
 
 /// Another answer to whether it is Ready, or why not.

@@ -10,7 +10,7 @@ use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams},
 };
-use lodge_crds::{Workspace, WorkspaceStatus, label};
+use lodge_crds::{Workspace, WorkspaceStatus, condition, label};
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use vm_api::{Power, WorkspaceState, route};
@@ -83,7 +83,7 @@ pub(super) async fn publish(
     }
     context.ledger.wrote_power(&uid, urgency != Some(Urgency::High));
     for news in status::news(&old, &new) {
-        if news.reason == status::DATA_LOST {
+        if news.reason == condition::DATA_LOST {
             context.metrics.lost_data();
             tracing::error!(
                 workspace = workspace.name_any(),

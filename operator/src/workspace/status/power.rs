@@ -4,13 +4,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use lodge_crds::{ObservedPower, Wake, WorkspaceStatus, WorkspaceUsage, condition::reason};
 use vm_api::{Power, SleepReason, Usage, WorkspaceState};
 
-/// Sleeping: the VM ended by itself; the next action boots it again.
-const VM_DIED: &str = "VmDied";
-/// Sleeping: the runner began anew while the VM ran; the next action boots it again.
-const RUNNER_RESTARTED: &str = "RunnerRestarted";
-const ON_DEMAND: &str = "OnDemand";
-const MEMORY_PRESSURE: &str = "MemoryPressure";
-const MEMORY_LIMIT: &str = "MemoryLimit";
 /// What is smaller is no change of usage worth a write.
 const NEAR_BYTES: u64 = 16 << 20;
 /// Likewise, for what is counted.
@@ -36,7 +29,7 @@ pub(super) fn sleeping(state: &WorkspaceState, old: Option<&Condition>) -> (bool
                 return (true, old.reason.clone(), old.message.clone());
             }
             Some(old) if old.status == "False" => {
-                (RUNNER_RESTARTED, "the runner began anew; the next action boots it again")
+                (reason::RUNNER_RESTARTED, "the runner began anew; the next action boots it again")
             }
             _ => (reason::NEVER_WOKEN, "not used yet; the first action wakes it"),
         },
@@ -44,14 +37,18 @@ pub(super) fn sleeping(state: &WorkspaceState, old: Option<&Condition>) -> (bool
             (reason::POWER_ASLEEP, "spec.power is Asleep; set it to Auto to use the workspace")
         }
         Some(SleepReason::Idle) => (reason::IDLE, "idle for spec.idle.sleepAfter; the next action wakes it"),
-        Some(SleepReason::OnDemand) => (ON_DEMAND, "put to sleep on demand; the next action wakes it"),
+        Some(SleepReason::OnDemand) => {
+            (reason::ON_DEMAND, "put to sleep on demand; the next action wakes it")
+        }
         Some(SleepReason::MemoryPressure) => {
-            (MEMORY_PRESSURE, "the runner was short of memory; the next action wakes it")
+            (reason::MEMORY_PRESSURE, "the runner was short of memory; the next action wakes it")
         }
         Some(SleepReason::MemoryLimit) => {
-            (MEMORY_LIMIT, "the VM went over spec.limits.memory; the next action boots it again")
+            (reason::MEMORY_LIMIT, "the VM went over spec.limits.memory; the next action boots it again")
         }
-        Some(SleepReason::VmDied) => (VM_DIED, "the VM ended by itself; the next action boots it again"),
+        Some(SleepReason::VmDied) => {
+            (reason::VM_DIED, "the VM ended by itself; the next action boots it again")
+        }
         Some(SleepReason::BootFailed) => {
             (reason::BOOT_FAILED, "the VM doesn't boot; the next action tries again")
         }
@@ -62,8 +59,16 @@ pub(super) fn sleeping(state: &WorkspaceState, old: Option<&Condition>) -> (bool
 
 /// Whether a reason to sleep is one even though the runner has forgotten it.
 fn still_holds(why: &str) -> bool {
-    [reason::NEVER_WOKEN, reason::IDLE, ON_DEMAND, MEMORY_PRESSURE, MEMORY_LIMIT, VM_DIED, RUNNER_RESTARTED]
-        .contains(&why)
+    [
+        reason::NEVER_WOKEN,
+        reason::IDLE,
+        reason::ON_DEMAND,
+        reason::MEMORY_PRESSURE,
+        reason::MEMORY_LIMIT,
+        reason::VM_DIED,
+        reason::RUNNER_RESTARTED,
+    ]
+    .contains(&why)
 }
 
 /// When a wake was asked for, if the runner tells it in a way that can be understood.
