@@ -21,16 +21,37 @@ use crate::{CronJob, Session, Workspace, duration};
 /// - no format that Kubernetes doesn't know (`uint32`): integers are `int32` or `int64` with bounds;
 /// - a default that only repeats the defaults of its fields shrinks to `{}`, unless rules want to see the fields: the server
 ///   tries rules on defaults as they are written;
-/// - descriptions are paragraphs, not lines.
+/// - descriptions are paragraphs, not lines;
+/// - an object that the operator has not looked at yet has an `observedGeneration` that no generation equals: without any
+///   status, kstatus (and with it Flux) would take it for done.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
     let mut definitions = vec![Workspace::crd(), Session::crd(), CronJob::crd()];
     for version in definitions.iter_mut().flat_map(|definition| &mut definition.spec.versions) {
         if let Some(root) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
             finish(root);
+            begin_unobserved(root);
         }
     }
     definitions
 }
+
+/// Makes every status begin with [`UNOBSERVED`].
+fn begin_unobserved(root: &mut JSONSchemaProps) {
+    let Some(status) = root.properties.as_mut().and_then(|properties| properties.get_mut("status")) else {
+        return;
+    };
+    status.default = Some(JSON(json!({ "observedGeneration": UNOBSERVED })));
+    let observed = status.properties.as_mut().and_then(|properties| properties.get_mut("observedGeneration"));
+    if let Some(observed) = observed {
+        observed.minimum = Some(f64::from(UNOBSERVED));
+        if let Some(description) = &mut observed.description {
+            description.push_str(" -1 before it has looked for the first time.");
+        }
+    }
+}
+
+/// The `observedGeneration` of what nobody has looked at. Generations begin at 1.
+const UNOBSERVED: i32 = -1;
 
 /// Finishes a schema and everything below it.
 fn finish(schema: &mut JSONSchemaProps) {

@@ -45,6 +45,7 @@ async fn the_api_server_takes_the_kinds_as_the_manifests_say() {
     report.add("kubectl get shows the columns", columns_are_shown(&server).await);
     report.add("the largest objects cost little enough", the_largest_are_accepted(&server).await);
     report.add("a null becomes the default", null_becomes_the_default(&server).await);
+    report.add("what nobody has looked at isn't up to date", a_new_object_is_unobserved(&server).await);
     clean(&server).await;
     report.finish();
 }
@@ -400,6 +401,15 @@ async fn null_becomes_the_default(server: &ApiServer) -> Result<(), String> {
         spec["power"] == "Auto" && spec["limits"]["cpu"] == "1" && spec["idle"]["sleepAfter"] == "15m",
         spec,
     )
+}
+
+async fn a_new_object_is_unobserved(server: &ApiServer) -> Result<(), String> {
+    let object = workspace("unobserved", &json!({}));
+    apply(server, &object, "test").await.map_err(|error| error.to_string())?;
+    let read = api(server, "Workspace").get("unobserved").await;
+    delete(server, &object).await;
+    let status = read.map_err(|error| error.to_string())?.data["status"].take();
+    ensure(status == json!({ "observedGeneration": -1 }), status)
 }
 
 /// Objects with everything that the lists allow, or nearly so much as a request may hold. Rules are paid for by the number

@@ -199,6 +199,17 @@ fn the_defaults_of_the_schema_are_those_of_the_types() {
     );
 }
 
+#[test]
+fn what_nobody_has_looked_at_is_not_up_to_date() {
+    for (kind, schema) in schemas() {
+        let mut object = json!({ "metadata": { "generation": 1 } });
+        apply_defaults(&json!({ "properties": { "status": schema["properties"]["status"] } }), &mut object);
+        assert_eq!(object["status"], json!({ "observedGeneration": -1 }), "{kind}");
+        let minimum = &schema["properties"]["status"]["properties"]["observedGeneration"]["minimum"];
+        assert_eq!(minimum.as_f64(), Some(-1.0), "{kind}");
+    }
+}
+
 /// What the API server does before it validates.
 fn apply_defaults(schema: &Value, value: &mut Value) {
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
