@@ -46,7 +46,8 @@ impl Forwarder {
             let was_parked = parked.is_some();
             let mut connection = match parked {
                 Some(connection) => connection,
-                None => self.dialer.dial(runner).await.map_err(Error::NotSent)?,
+                // Rare, and large: every request would carry its room otherwise.
+                None => Box::pin(self.dialer.dial(runner)).await.map_err(Error::NotSent)?,
             };
             request.headers_mut().insert(HOST, connection.host.clone());
             match connection.sender.try_send_request(request).await {

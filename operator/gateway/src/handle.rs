@@ -124,7 +124,7 @@ impl Handler {
         let slot = self.slots.clone().try_acquire_owned().map_err(|_| self.too_many_requests())?;
         visitor.place._slot = Some(slot);
         if visitor.path == vm_api::route::OPENAPI {
-            return self.show_openapi(&request, visitor).await;
+            return Box::pin(self.show_openapi(&request, visitor)).await;
         }
         let opening = Opening::of(&request);
         if opening == Some(Opening::Connect) {
@@ -143,7 +143,7 @@ impl Handler {
             Holder { leases: &self.leases, credentials: &credentials, peer: visitor.peer, call: &call };
         header::prepare_request(request.headers_mut(), &user.name, &visitor.request_id, &visitor.trace);
         match opening.filter(|_| call.is_websocket()) {
-            Some(opening) => self.open_tunnel(holder, request, opening, visitor).await,
+            Some(opening) => Box::pin(self.open_tunnel(holder, request, opening, visitor)).await,
             None => self.forward(holder, request, timing).await,
         }
     }
