@@ -22,6 +22,10 @@ use kube::{
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
+/// So many times as many CronJobs are reconciled at once as other objects: each waits for its runner most of the time, and one
+/// that hangs shall not make the runs of others late.
+const PATIENCE_FACTOR: u16 = 4;
+
 /// Follows every CronJob until `stop` is cancelled.
 pub async fn run(context: Arc<Context>, writer: Writer<WatchedCronJob>, stop: CancellationToken) {
     // Until they are listed, every Workspace would look like one that doesn't exist.
@@ -37,7 +41,8 @@ pub async fn run(context: Arc<Context>, writer: Writer<WatchedCronJob>, stop: Ca
         .predicate_filter(trigger_version, PredicateConfig::default())
         .map_ok(|watched| ObjectRef::from_obj(&watched));
     let queue = futures::stream::select(watched, context.cron_jobs.due.stream().map(Ok));
-    let config = controller::Config::default().concurrency(context.config.concurrency);
+    let concurrency = context.config.concurrency.saturating_mul(PATIENCE_FACTOR);
+    let config = controller::Config::default().concurrency(concurrency);
     let store = context.stores.cron_jobs.clone();
     applier(
         |watched, context| Box::pin(reconcile(watched, context)),

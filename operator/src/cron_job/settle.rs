@@ -10,13 +10,14 @@ use super::{
     turn::Turn,
     validate::ValidatedCronJob,
 };
-use crate::runner_client;
+use crate::{runner_client, workspace::push::permit};
 use jiff::Timestamp;
 use lodge_crds::{CatchUp, ConcurrencyPolicy, RunNow, RunOutcome, RunStatus};
 use vm_api::ProblemCode;
 
 impl Turn<'_> {
-    /// Notes the ends of runs. Returns the last failure, after which what it was about has to be asked for again.
+    /// Notes the ends of runs. Returns a failure to ask for one, after which no other is asked for in this turn: a runner that
+    /// hangs shall not hold it up once for each run.
     pub(super) async fn settle(&mut self) -> Result<(), Error> {
         let going_on: Vec<RunStatus> =
             self.status.runs.iter().filter(|run| run.outcome.is_none()).cloned().collect();
@@ -24,9 +25,11 @@ impl Turn<'_> {
         for run in going_on {
             if let Some(ended) = self.register().ended(&self.id, &run.name) {
                 self.note_end(&ended);
-            } else if let Err(error) = self.ask(&run).await {
-                self.register().ask_again(&self.id, &run.name);
-                result = Err(error);
+            } else if result.is_ok() {
+                result = self.ask(&run).await;
+                if result.is_err() {
+                    self.register().ask_again(&self.id, &run.name);
+                }
             }
         }
         result
@@ -47,6 +50,9 @@ impl Turn<'_> {
         if !self.register().has_to_ask(&self.id, &run.name, &host.connection) {
             return Ok(());
         }
+        let Some(_permit) = permit(&host.permits).await else {
+            return Err(Error::RunnerAway { name: host.name });
+        };
         match host.connection.get_run(&host.uid, &run.name).await {
             Ok(known) => self.note_end(&known),
             Err(runner_client::Error::Refused(problem)) if problem.is(ProblemCode::RunNotFound) => {

@@ -11,7 +11,7 @@ use crate::{
         status::{Conditions, find},
     },
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::events::EventType;
 use lodge_crds::{
     CronJob, CronJobStatus, RunOutcome, RunStatus,
@@ -54,19 +54,6 @@ pub(super) fn complete(
     status.conditions = conditions.new;
     status.observed_generation = generation;
     status
-}
-
-/// The conditions of an object that this version can't read.
-pub(super) fn unreadable_conditions(
-    old: &[Condition],
-    generation: Option<i64>,
-    message: &str,
-    now: &Time,
-) -> Vec<Condition> {
-    let mut conditions = Conditions { old, new: Vec::new(), generation, now };
-    conditions.set(condition::READY, false, reason::INVALID_SPEC, message);
-    conditions.set(condition::STALLED, true, reason::INVALID_SPEC, message);
-    conditions.new
 }
 
 /// What is worth an Event in going from one status to another: another answer to whether it is Ready, or why not.

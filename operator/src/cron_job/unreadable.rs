@@ -1,8 +1,8 @@
 //! A CronJob that this version of the operator can't read: written by a newer version, or past the schema. It gets conditions
 //! that say so, and nothing runs.
 
-use super::{Error, run_name, status, update_status};
-use crate::context::Context;
+use super::{Error, run_name, update_status};
+use crate::{context::Context, workspace::status::unreadable_conditions};
 use kube::{
     Api,
     api::{ApiResource, DynamicObject},
@@ -37,8 +37,7 @@ pub(super) async fn report(invalid: &InvalidObject, context: &Context) -> Result
     );
     let generation = cron_job.metadata.generation;
     let mut new = old.clone();
-    new.conditions =
-        status::unreadable_conditions(&old.conditions, generation, &message, &context.clock.time());
+    new.conditions = unreadable_conditions(&old.conditions, generation, &message, &context.clock.time());
     new.observed_generation = generation;
     let id = run_name::id(cron_job.metadata.uid.as_deref().unwrap_or_default());
     update_status::publish(&cron_job, &old, &new, &id, context).await?;

@@ -215,6 +215,25 @@ async fn an_end_that_is_not_told_is_asked_for_within_a_minute() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_runner_that_hangs_is_asked_once_in_a_turn_and_not_for_each_run() {
+    let spec = json!({ "schedule": "* * * * *", "concurrencyPolicy": "Allow", "catchUp": "All" });
+    let world = World::with_nightly(spec).await;
+    let mut operator = world.operator();
+    operator.reconcile().await.unwrap();
+    world.pass(Duration::from_secs(600)).await;
+    operator.reconcile().await.unwrap();
+    assert_eq!(world.status().active.len(), 10);
+    world.pass(Duration::from_secs(50)).await;
+    let asked = world.runner.asked();
+    world.runner.hang(true);
+    operator.reconcile().await.unwrap_err();
+    assert_eq!(world.runner.asked(), asked + 1);
+    world.runner.hang(false);
+    operator.reconcile().await.unwrap();
+    assert_eq!(world.runner.asked(), asked + 1 + 10);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_of_a_workspace_that_is_deleted_is_lost() {
     let world = world(json!({})).await;
     let mut operator = world.operator();

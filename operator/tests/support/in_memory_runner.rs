@@ -41,6 +41,8 @@ struct State {
     begun: Vec<(String, RunRequest)>,
     /// The runs that were asked to stop, in order.
     stopped: Vec<String>,
+    /// How often a run was asked for.
+    asked: usize,
     /// Answers about runs get lost from now on, after they had their effect.
     loses_answers: bool,
     watchers: Vec<UnboundedSender<Told>>,
@@ -80,6 +82,11 @@ impl InMemoryRunner {
     /// The names of the runs that began, in order.
     pub(crate) fn begun(&self) -> Vec<String> {
         self.0.lock().unwrap().begun.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// How often a run was asked for.
+    pub(crate) fn asked(&self) -> usize {
+        self.0.lock().unwrap().asked
     }
 
     /// The names of the runs that go on.
@@ -283,6 +290,7 @@ impl RunnerConnection for InMemoryRunner {
     }
 
     async fn get_run(&self, uid: &str, name: &str) -> Result<Run, Error> {
+        self.0.lock().unwrap().asked += 1;
         self.check()?;
         let run = self.0.lock().unwrap().runs.get(&(uid.to_owned(), name.to_owned())).cloned();
         match run {
