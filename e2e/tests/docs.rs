@@ -26,8 +26,16 @@ fn root() -> PathBuf {
 /// Every page, and the README of every part, with its path below the root.
 fn pages() -> Result<Vec<(PathBuf, String)>> {
     let mut pages = Vec::new();
-    for folder in ["", "docs", "docs/reference", "charts/lodge", "charts/lodge-crds", "operator", "vm-runner"]
-    {
+    for folder in [
+        "",
+        "docs",
+        "docs/reference",
+        "charts/lodge",
+        "charts/lodge-crds",
+        "operator",
+        "operator/gateway",
+        "vm-runner",
+    ] {
         for entry in fs::read_dir(root().join(folder)).with_context(|| folder.to_owned())? {
             let name = PathBuf::from(folder).join(entry?.file_name());
             if name.extension().is_some_and(|extension| extension == "md") {

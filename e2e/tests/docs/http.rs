@@ -46,7 +46,8 @@ fn page(document: &Value) -> Result<String> {
 const BASE: &str = "\
 At the gateway every path below is one below `/v1/namespaces/{namespace}/workspaces/{name}/`. Send a bearer token of the \
 cluster in `Authorization`, or show a client certificate of the cluster. Each operation names the permission that the user \
-needs, as RBAC writes it; [rbac.md](../rbac.md) has recipes.
+needs, as RBAC writes it; [rbac.md](../rbac.md) has recipes. The same as an OpenAPI document: `GET /openapi.json` at the gateway, with \
+credentials, or `vm-runner openapi`.
 ";
 
 fn operations(paths: &Map<String, Value>) -> impl Iterator<Item = (&str, &str, &Value)> {
