@@ -207,6 +207,7 @@ impl Follower {
             return Ok(());
         }
         let mut unknown: VecDeque<_> = states.iter().filter(|state| !self.is_known(state)).cloned().collect();
+        place::adopt(&self.runner, &states, &self.context);
         self.context.roster.connected(&self.runner, Arc::clone(&connection), states);
         tracing::info!(runner = %self.runner, "connected to a runner");
         ask_for_workspaces(&self.runner, &self.context);

@@ -15,6 +15,7 @@ use crate::{
 };
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use lodge_crds::{Isolation, Quantity, StorageType, Workspace};
+use vm_api::WorkspaceState;
 
 /// The runner that a Workspace is on or will be on, as far as that is decided.
 pub fn expected(workspace: &Workspace, context: &Context) -> Option<RunnerId> {
@@ -38,6 +39,22 @@ pub fn note(workspace: &Workspace, context: &Context) {
         && let Some(ordinal) = RunnerSetName::shared().ordinal(&recorded.pod)
     {
         context.occupancy.note(&occupant(workspace), ordinal);
+    }
+}
+
+/// Notes the workspaces that a runner has, though no status says so: they were told to it just before a crash.
+pub fn adopt(runner: &RunnerId, states: &[WorkspaceState], context: &Context) {
+    let Some(ordinal) = RunnerSetName::shared().ordinal(&runner.pod) else { return };
+    for state in states {
+        let object = ObjectRef::new(&state.name).within(&runner.namespace);
+        if let Some(watched) = context.stores.workspaces.get(&object)
+            && let Ok(workspace) = &watched.0
+            && workspace.metadata.uid.as_deref() == Some(state.uid.as_str())
+            && workspace.spec.isolation == Isolation::Shared
+            && RunnerId::recorded(workspace).is_none()
+        {
+            context.occupancy.note(&occupant(workspace), ordinal);
+        }
     }
 }
 

@@ -55,10 +55,19 @@ impl Fixture {
     pub(crate) fn new(arguments: &[&str]) -> Self {
         let api = ApiServer::default();
         api.put(NAMESPACE, json!({ "metadata": { "name": "team-a" } }));
+        Self::on(api, Arc::new(AtomicU64::new(START)), arguments)
+    }
+
+    /// The operator ends, and another one that was told this begins on the same cluster.
+    pub(crate) fn restart_operator(&mut self, arguments: &[&str]) {
+        let runner = Arc::clone(&self.runner);
+        *self = Self { runner, ..Self::on(self.api.clone(), Arc::clone(&self.seconds), arguments) };
+    }
+
+    fn on(api: ApiServer, seconds: Arc<AtomicU64>, arguments: &[&str]) -> Self {
         let given = ["operator", "--runner-image=lodge/vm-runner:1"].iter().chain(arguments);
         let config = Config::from(Args::parse_from(given));
         let writers = Writers::default();
-        let seconds = Arc::new(AtomicU64::new(START));
         let shown = Arc::clone(&seconds);
         let clock =
             Clock::new(move || SystemTime::UNIX_EPOCH + Duration::from_secs(shown.load(Ordering::Relaxed)));

@@ -4,6 +4,7 @@
 
 mod binding;
 mod certificates;
+mod chaos;
 mod deletion;
 mod expiry;
 mod follow;

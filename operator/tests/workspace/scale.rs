@@ -255,3 +255,25 @@ async fn a_new_form_of_pods_waits_while_too_many_namespaces_are_being_replaced()
     fixture.reconcile_runners().await.unwrap();
     assert_eq!(image(&fixture), "lodge/vm-runner:1");
 }
+
+#[tokio::test(start_paused = true)]
+async fn many_reconciles_at_once_bind_nobody_twice_and_fill_no_runner_too_much() {
+    let mut fixture = Fixture::new(&["--runner-max-workspaces=3"]);
+    let names: Vec<_> = (0..12).map(|index| format!("w{index}")).collect();
+    for name in &names {
+        put(&mut fixture, name, json!({}));
+    }
+    (0..4).for_each(|ordinal| connect(&fixture, ordinal));
+    fixture.api.delay(http::Method::PATCH, Duration::from_millis(10));
+    let context = &fixture.context;
+    let all = fixture.context.stores.workspaces.state();
+    // Each of them twice at the same time, which the controller would not do.
+    let reconciles =
+        all.iter().chain(&all).map(|watched| workspace::reconcile(Arc::clone(watched), Arc::clone(context)));
+    futures::future::join_all(reconciles).await;
+    let mut loads = std::collections::BTreeMap::<String, u32>::new();
+    for name in &names {
+        *loads.entry(runner(&fixture, name).to_string()).or_default() += 1;
+    }
+    assert_eq!(loads.values().copied().collect::<Vec<_>>(), [3, 3, 3, 3], "{loads:?}");
+}
