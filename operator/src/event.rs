@@ -12,6 +12,8 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 
 /// How many news may wait.
 const CAPACITY: usize = 4096;
+/// How many places are for warnings only.
+const KEPT_FOR_WARNINGS: usize = CAPACITY / 2;
 /// The longest note that the API takes.
 const MAX_NOTE_BYTES: usize = 1024;
 
@@ -52,6 +54,15 @@ impl Announcer {
 
     /// Announces news about an object.
     pub fn announce<K: Resource<DynamicType = ()>>(&self, object: &K, news: News) {
+        let is_normal = news.severity == EventType::Normal;
+        // Thousands of objects at once are no reason to miss what is wrong with one of them.
+        if is_normal && self.0.capacity() < KEPT_FOR_WARNINGS {
+            return tracing::debug!(
+                reason = news.reason,
+                news.note,
+                "too much is going on, an event is left out"
+            );
+        }
         let notice = Notice { object: object.object_ref(&()), news };
         if let Err(
             TrySendError::Full(Notice { object: _, news }) | TrySendError::Closed(Notice { object: _, news }),
@@ -125,6 +136,23 @@ fn shortened(note: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn news_that_all_is_well_give_way_to_warnings() {
+        let (announcer, mut outbox) = Announcer::new();
+        let pod = k8s_openapi::api::core::v1::Pod::default();
+        let news = |severity| News { severity, reason: "Bound", action: "Reconcile", note: String::new() };
+        for _ in 0..2 * CAPACITY {
+            announcer.announce(&pod, news(EventType::Normal));
+        }
+        announcer.announce(&pod, news(EventType::Warning));
+        let mut severities = Vec::new();
+        while let Ok(notice) = outbox.0.try_recv() {
+            severities.push(notice.news.severity);
+        }
+        assert_eq!(severities.pop(), Some(EventType::Warning));
+        assert_eq!(severities.len(), CAPACITY - KEPT_FOR_WARNINGS + 1);
+    }
 
     #[test]
     fn a_note_is_cut_between_characters() {
