@@ -119,7 +119,7 @@ impl Holder<'_> {
 
 impl Tenant {
     async fn withdrawn(self, expiry: Expiry) -> Parting {
-        let Timeouts { stream_recheck, outage_grace, .. } = self.leases.timeouts;
+        let Timeouts { stream_recheck, .. } = self.leases.timeouts;
         let most_age = WITHDRAWN_WITHIN.saturating_sub(stream_recheck);
         let mut confirmed = Instant::now();
         loop {
@@ -127,8 +127,8 @@ impl Tenant {
             match self.review(most_age, expiry).await {
                 Some(true) => confirmed = Instant::now(),
                 Some(false) => return Parting::Withdrawn,
-                // Nobody can say. The grace of the remembered answers is over by then.
-                None if confirmed.elapsed() > WITHDRAWN_WITHIN + outage_grace => return Parting::Withdrawn,
+                // Nobody can say, and the grace of what was remembered is over. One failure may be an accident.
+                None if confirmed.elapsed() > 2 * stream_recheck => return Parting::Withdrawn,
                 None => {}
             }
         }

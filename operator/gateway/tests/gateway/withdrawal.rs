@@ -131,4 +131,6 @@ async fn while_the_api_server_is_down_everything_goes_on_for_the_grace_and_no_lo
     let mut third = world.connect(None).await;
     let answered = third.send(request("GET", "ada", "events", whole(""))).await;
     assert_eq!((answered.status, answered.code().as_str()), (503, "authentication-unavailable"));
+    let ended = tokio::time::timeout(SOON, body.frame()).await.expect("the stream goes on for ever");
+    assert!(ended.is_none());
 }
