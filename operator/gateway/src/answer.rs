@@ -162,14 +162,7 @@ mod tests {
     use http_body_util::{BodyExt as _, StreamBody};
 
     use super::*;
-
-    type Chunks = StreamBody<stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, Infallible>>>>;
-
-    fn chunks(list: &[&'static str]) -> Chunks {
-        let frames: Vec<_> =
-            list.iter().map(|text| Ok(Frame::data(Bytes::from_static(text.as_bytes())))).collect();
-        StreamBody::new(stream::iter(frames))
-    }
+    use crate::body::tests::{Chunks, chunks};
 
     #[tokio::test]
     async fn the_end_of_an_answer_is_told_however_it_ends() {

@@ -227,7 +227,7 @@ impl<B: Body<Data = Bytes, Error = Error> + Unpin> Body for Streamed<B> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::convert::Infallible;
 
     use futures::stream;
@@ -235,9 +235,9 @@ mod tests {
 
     use super::*;
 
-    type Chunks = StreamBody<stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, Infallible>>>>;
+    pub(crate) type Chunks = StreamBody<stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, Infallible>>>>;
 
-    fn chunks(list: &[&'static str]) -> Chunks {
+    pub(crate) fn chunks(list: &[&'static str]) -> Chunks {
         let frames: Vec<_> =
             list.iter().map(|text| Ok(Frame::data(Bytes::from_static(text.as_bytes())))).collect();
         StreamBody::new(stream::iter(frames))

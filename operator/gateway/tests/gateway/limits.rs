@@ -8,6 +8,7 @@ use http::{HeaderValue, Request};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
+use crate::refusal_beside_one_that_waits;
 use crate::support::runner::{Script, echo};
 use crate::support::world::{Body, World, exec};
 
@@ -40,24 +41,9 @@ async fn a_user_has_only_so_many_requests_at_once() {
     let limits = Limits { user_requests: 1, ..Limits::default() };
     let script: Script = Arc::new(|_| Box::pin(std::future::pending()));
     let (world, _runner) = World::usual_with(script, Timeouts::default(), limits).await;
-    let mut first = world.connect(None).await;
-    let mut waiting = Box::pin(first.head(exec("ada")));
-    let refused = async {
-        loop {
-            let mut second = world.connect(None).await;
-            let attempt = tokio::time::timeout(Duration::from_millis(100), second.send(exec("ada"))).await;
-            if let Ok(answered) = attempt {
-                return answered;
-            }
-        }
-    };
-    tokio::select! {
-        _ = &mut waiting => panic!("the runner does not answer"),
-        answered = refused => {
-            assert_eq!(answered.status, 429);
-            assert_eq!(answered.json()["limit"], "gateway --max-user-requests");
-        }
-    }
+    let answered = refusal_beside_one_that_waits(&world).await;
+    assert_eq!((answered.status, answered.code().as_str()), (429, "limit-user-requests"));
+    assert_eq!(answered.json()["limit"], "gateway --max-user-requests");
 }
 
 #[tokio::test]

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::always;
 use crate::support::pki::Authority;
 use crate::support::runner::{Runner, Script, answer, echo, problem};
 use crate::support::world::{RUNNER_NAMES, World, exec, pod, request, secret, whole, workspace};
+use crate::{always, refusal_beside_one_that_waits};
 use bytes::Bytes;
 use futures::stream;
 use gateway::config::{Limits, Timeouts};
@@ -213,24 +213,9 @@ async fn only_so_many_requests_are_worked_on_at_once() {
     let limits = Limits { requests: 1, ..Limits::default() };
     let script: Script = Arc::new(|_| Box::pin(std::future::pending()));
     let (world, _runner) = World::usual_with(script, Timeouts::default(), limits).await;
-    let mut first = world.connect(None).await;
-    let mut waiting = Box::pin(first.head(exec("ada")));
-    let refused = async {
-        loop {
-            let mut second = world.connect(None).await;
-            let attempt = tokio::time::timeout(Duration::from_millis(100), second.send(exec("ada"))).await;
-            if let Ok(answered) = attempt {
-                return answered;
-            }
-        }
-    };
-    tokio::select! {
-        _ = &mut waiting => panic!("the runner does not answer"),
-        answered = refused => {
-            assert_eq!(answered.status, 503);
-            assert_eq!(answered.json()["limit"], "gateway --max-requests");
-        }
-    }
+    let answered = refusal_beside_one_that_waits(&world).await;
+    assert_eq!(answered.status, 503);
+    assert_eq!(answered.json()["limit"], "gateway --max-requests");
 }
 
 #[tokio::test]
