@@ -19,6 +19,7 @@ mod http;
 mod listener;
 mod openapi;
 mod run;
+mod scheduling;
 mod software;
 mod software_command;
 mod supervisor;
@@ -76,9 +77,10 @@ pub fn lock_down(config: Config) -> Result<LockedDown, Error> {
     match &task {
         TaskConfig::Vm(config) => vm::lock_down(config).map_err(Failure::from)?,
         TaskConfig::Run(config) => run::lock_down(config).map_err(Failure::from)?,
-        // The first starts programs and owns the data folder; the others hold no guest.
-        TaskConfig::Serve(_)
-        | TaskConfig::SoftwareBuild { .. }
+        // Starts programs and owns the data folder.
+        TaskConfig::Serve(_) => scheduling::take_short_turns(),
+        // These hold no guest.
+        TaskConfig::SoftwareBuild { .. }
         | TaskConfig::SoftwareList { .. }
         | TaskConfig::OpenApi => {}
     }

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 use vm_api::Power;
@@ -77,6 +78,12 @@ async fn a_full_volume_is_told_by_its_code_loses_nothing_and_recovers() {
     // What runs, runs on; and it sleeps and wakes, or says why it cannot.
     assert_eq!(workspace.sh("echo still here").await.stdout, "still here\n");
     std::fs::remove_file(data.join("ballast")).unwrap();
+    // What waited is written within a second or so; then it goes on.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !workspace.put("/home/agent/again", "x").await.status.is_success() {
+        assert!(Instant::now() < deadline, "it does not recover");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let more = fill(&workspace, written).await;
     assert!(more > written, "{written} files, then {more}");
     let answer = runner.send(Method::POST, &format!("{}/sleep", workspace.routes.base()), "").await;

@@ -10,8 +10,8 @@ use std::sync::{Mutex, PoisonError};
 
 /// What a chunk takes besides its bytes.
 pub(super) const SLOT_BYTES: u64 = 96;
-/// What a node takes, about.
-const NODE_BYTES: u64 = 512;
+/// What a node takes, about, with its entry and a first chunk.
+const NODE_BYTES: u64 = 1024;
 /// How many candidates of files that have gone there may be.
 const SPARE_CANDIDATES: u64 = 4096;
 
