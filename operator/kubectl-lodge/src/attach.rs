@@ -136,6 +136,8 @@ impl Attached<'_, '_> {
                 Err(error) if error.is(ProblemCode::ShellNotFound) => {
                     return Err(self.lost("its workspace has slept or its runner was restarted".to_owned()));
                 }
+                // Such as a permission that was withdrawn.
+                Err(error) if error.is_final() => return Err(error),
                 Err(error) => Outcome::Broken(error.to_string()),
             };
             let why = match outcome {

@@ -178,6 +178,11 @@ impl Error {
         matches!(self, Self::Problem(problem) if problem.is(code))
     }
 
+    /// Whether it would be the same again: a refusal that time does not change.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::Problem(problem) if problem.status < 500 && problem.status != 429)
+    }
+
     /// Something that failed with a file here.
     pub(crate) fn file(path: impl Into<PathBuf>, what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();

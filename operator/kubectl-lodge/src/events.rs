@@ -109,7 +109,7 @@ impl Reader<'_> {
                     self.terminal.tell("[the numbers of events begin anew]");
                     self.after = 0;
                 }
-                Err(refusal @ Error::Problem(_)) if !is_passing(&refusal) => return Err(refusal),
+                Err(refusal) if refusal.is_final() => return Err(refusal),
                 Err(failure) => error = failure,
             }
         }
@@ -145,10 +145,6 @@ impl Reader<'_> {
             None => format!("{:<6} {}\n", self.after, describe(&mut event)),
         })
     }
-}
-
-fn is_passing(error: &Error) -> bool {
-    matches!(error, Error::Problem(problem) if problem.status >= 500 || problem.status == 429)
 }
 
 /// An event in words, also one that this version does not know: its type, and its fields.

@@ -130,7 +130,7 @@ impl<'a> OutputStream<'a> {
                     let why = "its workspace has slept or its runner was restarted meanwhile".to_owned();
                     return Err(Error::CommandLost(why));
                 }
-                Err(error @ Error::Problem(_)) => return Err(error),
+                Err(error) if error.is_final() => return Err(error),
                 Err(error) => broken.why = error.to_string(),
             }
             if broken.since.elapsed() > RESUME {

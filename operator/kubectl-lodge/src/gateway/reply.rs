@@ -2,6 +2,7 @@
 //! for the next request.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Response, StatusCode};
@@ -24,19 +25,23 @@ pub(super) struct Connection {
     pub(super) _driver: Task,
 }
 
-/// A connection that nobody uses. A leaf: no other lock is taken, and nothing awaited, while it is held.
+/// A connection that was idle for longer is not used any more: the gateway may be closing it, and a request that meets
+/// that is lost.
+const MAX_IDLE: Duration = Duration::from_secs(15);
+
+/// A connection that nobody uses, and since when. A leaf: no other lock is taken, and nothing awaited, while it is held.
 #[derive(Clone, Default)]
-pub(super) struct Idle(Arc<Mutex<Option<Connection>>>);
+pub(super) struct Idle(Arc<Mutex<Option<(Instant, Connection)>>>);
 
 impl Idle {
     pub(super) fn take(&self) -> Option<Connection> {
-        let connection = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        (!connection.sender.is_closed()).then_some(connection)
+        let (since, connection) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        (!connection.sender.is_closed() && since.elapsed() < MAX_IDLE).then_some(connection)
     }
 
     fn keep(&self, connection: Connection) {
         if !connection.sender.is_closed() {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), connection));
         }
     }
 }

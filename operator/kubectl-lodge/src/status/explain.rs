@@ -82,7 +82,7 @@ fn facts(text: &mut String, workspace: &ObservedWorkspace, status: &Observed) {
     if let Some(since) = &status.idle_since {
         line(text, "Idle", &format!("since {since}"));
     }
-    for kind in [condition::SLEEPING, condition::RESTART_REQUIRED, condition::STALLED] {
+    for kind in [condition::SLEEPING, condition::RESTART_REQUIRED, condition::DATA_LOST, condition::STALLED] {
         if let Some(Condition { reason, message, .. }) =
             find(status, kind).filter(|found| found.status == "True")
         {

@@ -131,6 +131,21 @@ async fn a_shell_that_is_gone_when_the_connection_comes_back_is_reported() {
 }
 
 #[tokio::test]
+async fn a_permission_that_was_withdrawn_ends_a_shell_at_once() {
+    let world = World::answering(|call| match call.count {
+        1 => document(201, &info("1")),
+        2 => switch(call, |socket| async move { drop(socket) }),
+        3 => refused(ProblemCode::VmDied, "the VM ended"),
+        _ => refused(ProblemCode::Forbidden, "you may not update workspaces/shells"),
+    })
+    .await;
+    let (_typing, typed) = std::sync::mpsc::channel::<()>();
+    let outcome = world.run_with(&["shell", "ada"], Never(typed)).await;
+    assert_eq!((outcome.code, world.seen().len()), (125, 4));
+    assert_eq!(outcome.stderr, "error: you may not update workspaces/shells\n");
+}
+
+#[tokio::test]
 async fn who_may_not_have_a_shell_is_told() {
     for (code, detail) in [
         (ProblemCode::Forbidden, "user \"jane\" may not create workspaces/shells"),
