@@ -133,6 +133,9 @@ async fn advance(namespace: &str, context: &Context) -> Result<Action, Error> {
     let scale = scale::decide(namespace, &workspaces, !unreadable.is_empty(), context);
     if scale.removes {
         teardown::remove_runners(namespace, scale.replicas, context).await.map_err(Error::Teardown)?;
+    } else {
+        // Of a removal that came to nothing.
+        context.occupancy.open(namespace);
     }
     let sets = validate::validate(&workspaces, &live, scale.replicas, &context.config.runner);
     let leaf = certificate(namespace, context)?;

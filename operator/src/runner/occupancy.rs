@@ -188,7 +188,7 @@ impl Occupancy {
     pub fn open(&self, namespace: &str) {
         let mut halls = self.lock();
         if let Some(hall) = halls.get_mut(namespace) {
-            (hall.closed, hall.surplus) = (None, None);
+            hall.closed = None;
             if hall.is_forgettable() {
                 halls.remove(namespace);
             }

@@ -12,7 +12,7 @@ use kube::{
     runtime::{controller::Action, reflector::ObjectRef},
 };
 use lodge_crds::{Isolation, Workspace, label};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// The dedicated sets whose Workspace is gone. The shared set goes with the last Workspace of the namespace only.
 ///
@@ -54,6 +54,10 @@ pub(super) async fn run(namespace: &str, context: &Context) -> Result<Action, Er
     if idle < linger {
         return Ok(Action::requeue(linger - idle));
     }
+    // Nobody is bound here until all is gone. Somebody who was this very moment keeps it.
+    if !context.occupancy.close(namespace, 0) {
+        return Ok(Action::requeue(Duration::from_secs(1)));
+    }
     remove_sets(namespace, &sets, context).await?;
     if let Some(secret) = secret {
         context.applier.delete(&*secret).await?;
@@ -64,6 +68,7 @@ pub(super) async fn run(namespace: &str, context: &Context) -> Result<Action, Er
     if let Some(network_policy) = network_policy {
         context.applier.delete(&*network_policy).await?;
     }
+    context.occupancy.open(namespace);
     tracing::info!(namespace, "removed the runners of a namespace without workspaces");
     Ok(Action::await_change())
 }

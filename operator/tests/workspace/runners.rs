@@ -212,3 +212,42 @@ async fn a_dedicated_volume_keeps_its_size_and_the_workspace_says_so_when_it_wan
     let ready = fixture.condition("Ready").unwrap();
     assert!(ready.contains("made with 10Gi") && ready.contains("data-lodge-runner-ada-0"), "{ready}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_bound_while_the_last_runner_is_about_to_go_keeps_it() {
+    let mut fixture = Fixture::with_ada(json!({}));
+    fixture.reconcile_runners().await.unwrap();
+    let ada = fixture.api.get(ADA).unwrap();
+    fixture.api.remove(ADA);
+    fixture.reconcile_runners().await.unwrap();
+    fixture.pass(Duration::from_secs(61)).await;
+    // The watch that the runners' reconcile looks at lags behind the one that binds.
+    fixture.api.put(ADA, ada.clone());
+    fixture.sync();
+    fixture.reconcile().await.unwrap_err();
+    fixture.api.remove(ADA);
+    assert_eq!(fixture.reconcile_runners().await.unwrap(), Action::requeue(Duration::from_secs(1)));
+    assert!(fixture.api.get(STATEFUL_SET).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_that_fails_half_way_does_not_keep_anybody_out_for_ever() {
+    let mut fixture = Fixture::with_ada(json!({}));
+    fixture.reconcile_runners().await.unwrap();
+    let ada = fixture.api.get(ADA).unwrap();
+    fixture.api.remove(ADA);
+    fixture.reconcile_runners().await.unwrap();
+    fixture.pass(Duration::from_secs(61)).await;
+    fixture.api.fail(Method::DELETE, "statefulsets", StatusCode::INTERNAL_SERVER_ERROR, 1);
+    fixture.reconcile_runners().await.unwrap_err();
+    fixture.api.put(ADA, ada);
+    fixture.sync();
+    fixture.reconcile().await.unwrap_err();
+    assert!(
+        fixture.condition("Ready").unwrap().contains("waiting until runners that nobody needed are gone")
+    );
+    fixture.reconcile_runners().await.unwrap();
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    assert!(fixture.condition("Ready").unwrap().starts_with("True"));
+}
