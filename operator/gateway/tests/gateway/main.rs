@@ -5,6 +5,7 @@
 
 mod limits;
 mod permissions;
+mod real;
 mod retries;
 mod serving;
 mod streams;

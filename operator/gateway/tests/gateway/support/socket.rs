@@ -17,7 +17,8 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use super::runner::{Script, problem};
 use super::world::{World, whole};
 
-const ATTACH: &str = "/v1/namespaces/team-a/workspaces/ada/shells/s-1/attach?after=7";
+const BASE: &str = "/v1/namespaces/team-a/workspaces/ada";
+const ATTACH: &str = "shells/s-1/attach?after=7";
 
 pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
@@ -58,7 +59,12 @@ pub(crate) fn echo_messages() -> Script {
 impl World {
     /// A WebSocket over HTTP/1.1.
     pub(crate) async fn attach(&self) -> Socket {
-        let request = Request::get(format!("wss://lodge-gateway.lodge-system.svc{ATTACH}"))
+        self.attach_to(ATTACH).await
+    }
+
+    /// The same, of any area.
+    pub(crate) async fn attach_to(&self, area: &str) -> Socket {
+        let request = Request::get(format!("wss://lodge-gateway.lodge-system.svc{BASE}/{area}"))
             .header("host", "lodge-gateway")
             .header("authorization", "Bearer jane-token")
             .header("connection", "upgrade")
@@ -78,7 +84,7 @@ impl World {
         // The server must have said that it can.
         sender.ready().await.unwrap();
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        let request = Request::connect(format!("https://lodge-gateway{ATTACH}"))
+        let request = Request::connect(format!("https://lodge-gateway{BASE}/{ATTACH}"))
             .header("authorization", "Bearer jane-token")
             .extension(Protocol::from_static("websocket"))
             .body(whole(""))
