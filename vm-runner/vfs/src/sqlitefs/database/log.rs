@@ -66,12 +66,15 @@ impl Database {
 
     /// Makes the log's file longer. Nothing may be committed meanwhile. Tells whether there is something to sync.
     pub(in crate::sqlitefs) fn extend_log(&self) -> bool {
+        // Somebody may have done it meanwhile, or the log has begun anew.
+        if !self.is_log_short() {
+            return false;
+        }
         let Some(used) = self.log_used() else { return false };
         let extended = self.log().and_then(|log| {
             let len = self.log_len()?;
             let step = if used < LONG_BYTES { STEPS_BYTES.0 } else { STEPS_BYTES.1 };
-            let end = used + step;
-            write_zeros(log, len.max(used), end).inspect_err(|_| {
+            write_zeros(log, len.max(used), used + step).inspect_err(|_| {
                 // What was the last of the disk's space is better left to those who have something to write.
                 let _ = rustix::fs::ftruncate(log, len);
             })
