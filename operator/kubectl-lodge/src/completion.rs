@@ -1,7 +1,7 @@
 //! `kubectl lodge completion`: scripts that complete command lines, for `kubectl-lodge` in a shell, and for `kubectl lodge`
 //! in kubectl's own completion.
 
-use clap::CommandFactory as _;
+use clap::{Command, CommandFactory as _};
 use clap_complete::Shell;
 
 use crate::args::Args;
@@ -15,9 +15,12 @@ const KUBECTL: &str = "\
 exec kubectl-lodge __complete \"$@\"
 ";
 
+/// The program that the scripts are for.
+const NAME: &str = "kubectl-lodge";
+
 const EXAMPLES: &str = "\
 Examples:
-  # For `kubectl lodge`, with names of workspaces: kubectl's own completion looks for this program on the PATH
+  # For `kubectl lodge`, with names of workspaces: kubectl looks for this program on the PATH
   kubectl lodge completion kubectl > ~/.local/bin/kubectl_complete-lodge
   chmod +x ~/.local/bin/kubectl_complete-lodge
 
@@ -54,7 +57,15 @@ pub(crate) fn run(args: &CompletionArgs, terminal: &mut Terminal) -> Result<u8, 
         Target::Kubectl => return terminal.print(KUBECTL.as_bytes()).map(|()| 0),
     };
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Args::command(), "kubectl-lodge", &mut script);
+    clap_complete::generate(shell, &mut shown(), NAME, &mut script);
     terminal.print(&script)?;
     Ok(0)
+}
+
+/// The command line without what is not for people.
+fn shown() -> Command {
+    let root = Args::command();
+    let commands = root.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    let arguments = root.get_arguments().cloned();
+    Command::new(NAME).disable_help_subcommand(true).args(arguments).subcommands(commands)
 }

@@ -44,10 +44,11 @@ Examples:
   # In another namespace
   kubectl lodge cp team-b/ada:/work/report.pdf .
 
-Into what is a directory already, it goes under its own name; a destination that ends with / is a directory. A file
-replaces what was there at once or not at all. A folder is merged, entry by entry; what a transfer that fails has brought
-stays. Modes and times are kept. Symbolic links are copied as links, but for the one that is named itself.
-A workspace that sleeps is not woken for copying from it.";
+Into what is a directory already, it goes under its own name; a destination that ends with / is a
+directory. A file replaces what was there at once or not at all. A folder is merged, entry by
+entry; what a transfer that fails has brought stays. Modes and times are kept. Symbolic links are
+copied as links, but for the one that is named itself. A workspace that sleeps is not woken for
+copying from it.";
 
 /// Copy files and folders from and to workspaces
 #[derive(Debug, clap::Args)]

@@ -23,8 +23,9 @@ Examples:
   # With another editor
   EDITOR='code --wait' kubectl lodge edit ada:.profile
 
-If the file has changed in the workspace meanwhile, nothing is written, and the edited copy is kept here.
-A file that does not exist is made. The editor is that of KUBE_EDITOR, VISUAL or EDITOR, else vi.";
+If the file has changed in the workspace meanwhile, nothing is written, and the edited copy is
+kept here. A file that does not exist is made. The editor is that of KUBE_EDITOR, VISUAL or
+EDITOR, else vi.";
 
 /// Edit a file of a workspace
 #[derive(Debug, clap::Args)]
@@ -36,10 +37,6 @@ pub(crate) struct EditArgs {
     /// Command line of the editor; the file is added to it
     #[arg(long, value_name = "COMMAND", env = "KUBE_EDITOR")]
     pub(crate) editor: Option<String>,
-    #[arg(long, hide = true, env = "VISUAL")]
-    visual: Option<String>,
-    #[arg(long, hide = true, env = "EDITOR")]
-    default_editor: Option<String>,
 }
 
 /// Edits.
@@ -48,9 +45,9 @@ pub(crate) async fn run(
     cluster_args: ClusterArgs,
     terminal: &mut Terminal,
 ) -> Result<u8, Error> {
-    let EditArgs { place, editor, visual, default_editor } = args;
+    let EditArgs { place, editor } = args;
     let is_said = |text: &String| !text.trim().is_empty();
-    let editor = [editor, visual, default_editor].into_iter().flatten().find(is_said);
+    let editor = editor.filter(is_said).or_else(|| terminal.editor.clone());
     let editor = editor.unwrap_or_else(|| "vi".to_owned());
     let (remote, path) = Remote::at(&place, &cluster_args).await?;
     let name = last_name(&path).ok_or_else(|| Error::Usage(format!("{path} is no file")))?;

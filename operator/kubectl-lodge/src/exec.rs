@@ -53,12 +53,13 @@ Examples:
   kubectl lodge exec ada -- tar czf - project > project.tgz
 
   # In a terminal; ctrl-p ctrl-q leaves it running
-  kubectl lodge exec ada -it -- vi notes.txt
+  kubectl lodge exec ada -it -- sh
 
-Signals: SIGINT (ctrl-c), SIGTERM, SIGHUP and SIGQUIT are sent on to the command and what it has started; the third one
-ends this program at once, and the command with it.
+Signals: SIGINT (ctrl-c), SIGTERM, SIGHUP and SIGQUIT are sent on to the command and what it has
+started; the third one ends this program at once, and the command with it.
 
-Broken connections: output is taken up again where it broke, for up to 30 s. The command is never run twice.
+Broken connections: output is taken up again where it broke, for up to 30 s. The command is never
+run twice.
 
 Exit codes:
   that of the command, or 128 and the number of the signal that ended it;

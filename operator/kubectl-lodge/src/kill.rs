@@ -13,8 +13,8 @@ Examples:
   # End it and its whole group, whatever it does about it
   kubectl lodge kill ada -s KILL --group 7
 
-  # Everything that runs make
-  kubectl lodge ps ada -o json | jq '.items[] | select(.argv[0] == \"make\").pid' | xargs kubectl lodge kill ada";
+  # Everything that runs
+  kubectl lodge ps ada -o name | xargs kubectl lodge kill ada";
 
 /// Send a signal to processes of a workspace
 #[derive(Debug, clap::Args)]

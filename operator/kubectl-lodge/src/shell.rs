@@ -29,10 +29,12 @@ Examples:
   kubectl lodge shell ada --attach 1
   kubectl lodge shell ada --end 1
 
-Several may attach to one shell: all see the same, all may type, the last size told counts. A shell that nobody is attached
-to stays until its workspace sleeps; the last 256 KiB that it has shown are shown again to who comes back.
+Several may attach to one shell: all see the same, all may type, the last size told counts. A
+shell that nobody is attached to stays until its workspace sleeps; the last 256 KiB that it has
+shown are shown again to who comes back.
 
-Broken connections come back by themselves for up to 1 minute. Closing the window leaves the shell.
+Broken connections come back by themselves for up to 1 minute. Closing the window leaves the
+shell.
 
 Exit codes:
   that of the shell when it ends, 0 when it is left, 125 if Lodge could not do it";

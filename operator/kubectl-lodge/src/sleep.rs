@@ -12,8 +12,8 @@ const EXAMPLES: &str = "\
 Examples:
   kubectl lodge sleep ada
 
-What runs in it is ended: SIGTERM, a few seconds, SIGKILL. Files are kept. The next action wakes it; to keep it
-asleep, set spec.power to Asleep.";
+What runs in it is ended: SIGTERM, a few seconds, SIGKILL. Files are kept. The next action wakes
+it; to keep it asleep, set spec.power to Asleep.";
 
 /// Put a workspace to sleep
 #[derive(Debug, clap::Args)]

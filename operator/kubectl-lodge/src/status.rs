@@ -22,8 +22,8 @@ Examples:
   # For programs: the conditions, and what keeps it awake
   kubectl lodge status ada -o json
 
-Why it is awake is asked of the workspace itself, if you may see its processes and shells; everything else is read from
-the API server.
+Why it is awake is asked of the workspace itself, if you may see its processes and shells;
+everything else is read from the API server.
 
 Exit codes:
   0 if the workspace is ready (asleep or not), 1 if it is not, 125 if that could not be found out";

@@ -25,6 +25,8 @@ pub struct Terminal {
     pub(crate) tty: Option<OwnedFd>,
     /// Whether somebody watches standard error.
     pub(crate) is_watched: bool,
+    /// The user's editor, as the environment names it.
+    pub(crate) editor: Option<String>,
     /// Whether standard output is a terminal.
     pub(crate) shows: bool,
 }
@@ -36,6 +38,7 @@ impl Terminal {
         let tty = stdin.is_terminal().then(|| stdin.as_fd().try_clone_to_owned().ok()).flatten();
         Self {
             tty,
+            editor: ["VISUAL", "EDITOR"].iter().find_map(|name| variable(name)),
             is_watched: io::stderr().is_terminal(),
             shows: io::stdout().is_terminal(),
             stdin: Box::new(stdin),
@@ -55,6 +58,7 @@ impl Terminal {
             stdout: Box::new(stdout),
             stderr: Box::new(stderr),
             tty: None,
+            editor: None,
             is_watched: false,
             shows: false,
         }
@@ -92,6 +96,11 @@ impl Terminal {
         });
         Input(receiver)
     }
+}
+
+/// A variable of the environment that says something.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|text| !text.trim().is_empty())
 }
 
 /// Writes all of it at once. That nobody reads any more is told apart ([`Error::Unread`]).

@@ -42,8 +42,9 @@ Examples:
   kubectl lodge top
   kubectl lodge top -A
 
-The use of the processor is read by a command in the workspace: without the right to exec it is not shown.
-Nothing is woken. What is shown of workspaces is what the operator last wrote down, which it does coarsely.";
+The use of the processor is read by a command in the workspace: without the right to exec it is
+not shown. Nothing is woken. What is shown of workspaces is what the operator last wrote down,
+which it does coarsely.";
 
 /// Show what uses processor and memory
 #[derive(Debug, clap::Args)]

@@ -15,8 +15,8 @@ Examples:
   # All of a namespace
   kubectl get workspaces -o name | cut -d/ -f2 | xargs -n1 kubectl lodge wake
 
-Waking is rarely needed: the first action wakes a workspace. It sleeps again after spec.idle.sleepAfter; to keep one
-awake, set spec.power to Awake.";
+Waking is rarely needed: the first action wakes a workspace. It sleeps again after
+spec.idle.sleepAfter; to keep one awake, set spec.power to Awake.";
 
 /// Wake a workspace
 #[derive(Debug, clap::Args)]

@@ -35,11 +35,11 @@ Examples:
   # Only ask for it
   kubectl lodge cron run nightly --no-wait
 
-It runs beside the schedule, also while the CronJob is suspended, and keeps to spec.concurrencyPolicy. Ending this
-program does not end the run.
+It runs beside the schedule, also while the CronJob is suspended, and keeps to
+spec.concurrencyPolicy. Ending this program does not end the run.
 
 Exit codes:
-  that of the command; 124 if its timeout ended it; 125 if it did not run, was replaced, or is lost";
+  that of the command; 124 if its timeout ended it; 125 if it did not run, was replaced or is lost";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]

@@ -206,3 +206,62 @@ async fn the_version_and_the_help_need_no_cluster() {
     let wrong = world.run(&["exec", "ada"]).await;
     assert_eq!((wrong.code, wrong.stdout.len()), (125, 0));
 }
+
+/// Every command that asks the gateway.
+const ASKING: [&[&str]; 16] = [
+    &["exec", "ada", "--", "true"],
+    &["exec", "ada", "-it", "--", "true"],
+    &["shell", "ada"],
+    &["shell", "ada", "--list"],
+    &["shell", "ada", "--end", "1"],
+    &["cp", "-", "ada:/x"],
+    &["cp", "ada:/x", "-"],
+    &["ls", "ada:/x"],
+    &["cat", "ada:/x"],
+    &["edit", "ada:/x"],
+    &["ps", "ada"],
+    &["kill", "ada", "7"],
+    &["top", "ada"],
+    &["events", "ada"],
+    &["wake", "ada"],
+    &["sleep", "ada"],
+];
+
+#[tokio::test]
+async fn every_command_says_what_the_gateway_refuses() {
+    for code in [
+        ProblemCode::Unauthenticated,
+        ProblemCode::Forbidden,
+        ProblemCode::WorkspaceNotFound,
+        ProblemCode::WorkspaceDeleting,
+        ProblemCode::BootFailed,
+    ] {
+        let world = World::new(move |_| refused(code, "no: this is why")).await;
+        for arguments in ASKING {
+            let outcome = world.run(arguments).await;
+            let said = outcome.stderr.lines().last().unwrap_or_default().to_owned();
+            assert_eq!(
+                (outcome.code, said.as_str()),
+                (125, "error: no: this is why"),
+                "{code:?} {arguments:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_command_waits_only_as_long_as_it_is_told() {
+    for code in [ProblemCode::LimitWorkspaceRequests, ProblemCode::WorkspaceNotBound] {
+        let world = World::new(move |_| refused(code, "not now")).await;
+        for arguments in ASKING {
+            let (command, rest) = arguments.split_first().unwrap();
+            let outcome = world.run(&[&[*command, "--wait", "0"], rest].concat()).await;
+            assert_eq!(
+                (outcome.code, outcome.stderr.contains("not now")),
+                (125, true),
+                "{code:?} {arguments:?}"
+            );
+        }
+        assert_eq!(world.seen().len(), ASKING.len(), "each has asked once");
+    }
+}
