@@ -18,8 +18,10 @@ use crate::supervisor::client::{self, VmClient};
 use crate::supervisor::journal::Entry;
 use crate::supervisor::uid::Uid;
 
-/// How long a boot's first command has the processors for itself.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// How long a boot's first command has the VM, and its connection, for itself.
+const CONNECT_PAUSE: Duration = Duration::from_millis(5);
+/// How long it then has the disk for itself. What happens meanwhile waits in the stream.
+const WRITE_PAUSE: Duration = Duration::from_millis(50);
 /// How long events are gathered before they are kept together.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long the last events of a VM that has ended are waited for.
@@ -78,17 +80,19 @@ pub(super) async fn collect(order: Order) {
         // Whoever collected them may be gone.
         let _ = before.await;
     }
-    // What happens meanwhile stays with the VM.
-    let early = tokio::time::timeout(FIRST_PAUSE, &mut last).await.ok();
+    let mut told = tokio::time::timeout(CONNECT_PAUSE, &mut last).await.ok();
+    let stream = connect(&keeper.uid, &vm).await;
+    if told.is_none() {
+        told = tokio::time::timeout(WRITE_PAUSE, &mut last).await.ok();
+    }
     keeper.keep(vec![booted]).await;
-    let mut following = std::pin::pin!(follow(&keeper, &vm));
-    let told = match early {
-        Some(told) => Some(told),
-        None => tokio::select! {
+    let mut following = std::pin::pin!(follow(&keeper, stream));
+    if told.is_none() {
+        told = tokio::select! {
             told = &mut last => Some(told),
             () = following.as_mut() => None,
-        },
-    };
+        };
+    }
     let ended = match told {
         Some(told) => {
             // What cannot be had in time is lost.
@@ -104,14 +108,13 @@ pub(super) async fn collect(order: Order) {
 }
 
 /// Collects what a VM tells, until it tells no more.
-async fn follow(keeper: &Keeper, vm: &Arc<VmClient>) {
-    let uid = &keeper.uid;
-    let Some(mut body) = connect(uid, vm).await else { return };
+async fn follow(keeper: &Keeper, stream: Option<Body>) {
+    let Some(mut body) = stream else { return };
     let mut decoder = sse::Decoder::default();
     while let Some(Ok(frame)) = body.frame().await {
         let Ok(chunk) = frame.into_data() else { continue };
         let Ok(messages) = decoder.push(&chunk) else {
-            tracing::warn!(workspace = %uid, "a VM tells events that are too long; no more are taken from it");
+            tracing::warn!(workspace = %keeper.uid, "a VM tells events that are too long; no more are taken from it");
             return;
         };
         let entries: Vec<_> = messages.iter().filter_map(|message| Entry::of_vm(&message.data)).collect();

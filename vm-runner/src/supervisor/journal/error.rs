@@ -3,6 +3,8 @@
 use rusqlite::ErrorCode;
 use vm_api::{Problem, ProblemCode};
 
+use crate::supervisor::state_dir;
+
 /// Why something could not be kept, or read again.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -14,6 +16,8 @@ pub(crate) enum Error {
     Newer(usize),
     #[error("state.db belongs to epoch {theirs} now; this is epoch {ours}, which was replaced")]
     Stale { theirs: u64, ours: u64 },
+    #[error(transparent)]
+    Epoch(state_dir::Error),
     #[error("the workspace has no folder")]
     NoFolder,
     #[error("too much waits to be written to the runner's volume")]
@@ -50,6 +54,15 @@ impl Error {
     }
 }
 
+impl From<state_dir::Error> for Error {
+    fn from(error: state_dir::Error) -> Self {
+        match error {
+            state_dir::Error::Stale { theirs, ours } => Self::Stale { theirs, ours },
+            other => Self::Epoch(other),
+        }
+    }
+}
+
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let code = match &error {
@@ -59,7 +72,7 @@ impl From<Error> for Problem {
             Error::NoFolder => ProblemCode::WorkspaceNotFound,
             Error::Busy => ProblemCode::StorageBusy,
             Error::Closed => ProblemCode::ShuttingDown,
-            Error::Database(_) | Error::File(_) => ProblemCode::StorageUnavailable,
+            Error::Database(_) | Error::File(_) | Error::Epoch(_) => ProblemCode::StorageUnavailable,
         };
         Self::new(code, format!("what the runner keeps of the workspace: {error}"))
     }

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use super::database::{Database, Owner};
 use super::error::Error;
 use super::{DAMAGED_NAME, FILE_NAME};
+use crate::supervisor::state_dir;
 use crate::supervisor::uid::Uid;
 
 /// Most databases that one thread has open.
@@ -47,6 +48,8 @@ impl Shelf {
         mut act: impl FnMut(&mut Database) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let folder = self.root.join(uid.as_str());
+        // Whoever has it now may not have opened the database yet.
+        state_dir::check_epoch(&folder, epoch)?;
         let error = match self.database(uid, epoch, 0).and_then(&mut act) {
             Err(_) if rustix::fs::stat(&folder).is_err() => {
                 // Deleted meanwhile, under an open database.

@@ -107,3 +107,16 @@ async fn a_workspace_that_is_made_anew_knows_nothing_of_the_old_one() {
     std::fs::create_dir(root.path().join("a")).unwrap();
     assert_eq!(journal.begin_run(&a, 1, run("r")).await.unwrap(), Begun::New);
 }
+
+#[tokio::test]
+async fn a_supervisor_that_was_replaced_begins_no_run_even_before_the_next_one_writes() {
+    let root = tempfile::tempdir().unwrap();
+    let a = uid("a");
+    let journal = journal(root.path(), &["a"]);
+    journal.append(&a, 1, started()).await.unwrap();
+    std::fs::write(root.path().join("a/epoch"), "2").unwrap();
+    let is_stale = |error: Error| matches!(error, Error::Stale { theirs: 2, ours: 1 });
+    assert!(is_stale(journal.begin_run(&a, 1, run("r")).await.unwrap_err()));
+    assert!(is_stale(journal.append(&a, 1, started()).await.unwrap_err()));
+    assert_eq!(journal.begin_run(&a, 2, run("r")).await.unwrap(), Begun::New);
+}
