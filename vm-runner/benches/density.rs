@@ -49,7 +49,8 @@ async fn main() {
         times.push(started.elapsed());
     }
     report(&format!("wake {awake} one after the other, `true`"), times);
-    let mut memory = runner.vm_memory();
+    let mut memory: Vec<u64> =
+        runner.vm_memory().iter().map(|memory| memory.proportional_kib).collect();
     memory.sort_unstable();
     let total: u64 = memory.iter().sum();
     println!(

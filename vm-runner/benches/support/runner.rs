@@ -121,8 +121,8 @@ impl Runner {
         }
     }
 
-    /// Proportional memory of the vm processes, in KiB.
-    pub(crate) fn vm_memory(&self) -> Vec<u64> {
+    /// Memory of the vm processes, in KiB.
+    pub(crate) fn vm_memory(&self) -> Vec<Memory> {
         let tasks =
             std::fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
         let children = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
@@ -132,13 +132,25 @@ impl Runner {
 
     /// Proportional memory of the supervisor, in KiB.
     pub(crate) fn supervisor_memory(&self) -> u64 {
-        memory(&self.child.id().to_string()).unwrap_or_default()
+        memory(&self.child.id().to_string()).map_or(0, |memory| memory.proportional_kib)
     }
 }
 
-fn memory(pid: &str) -> Option<u64> {
+/// Memory of a process, in KiB. Of what many processes share, such as the code of the runner, each has its part of the
+/// proportional number: beside few others much more than beside many.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    pub(crate) proportional_kib: u64,
+    pub(crate) private_kib: u64,
+}
+
+fn memory(pid: &str) -> Option<Memory> {
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    rollup.lines().find_map(|line| line.strip_prefix("Pss:")?.split_whitespace().next()?.parse().ok())
+    let number = |name: &str| -> Option<u64> {
+        rollup.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
+    };
+    let private_kib = number("Private_Clean:")? + number("Private_Dirty:")?;
+    Some(Memory { proportional_kib: number("Pss:")?, private_kib })
 }
 
 async fn connect(socket: &Path) -> UnixStream {
