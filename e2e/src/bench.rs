@@ -7,6 +7,7 @@ mod cluster;
 mod nginx;
 mod proxy;
 mod runner;
+mod scale;
 mod wake;
 mod writes;
 
@@ -32,6 +33,9 @@ pub struct BenchArgs {
     /// Sleeping workspaces that are woken; 10000 take some minutes
     #[arg(long, default_value_t = 1000)]
     pub wakes: usize,
+    /// Workspaces that the operator has to cope with
+    #[arg(long, default_value_t = 20_000)]
+    pub objects: usize,
     /// Seconds of each round of the proxy's benchmark
     #[arg(long, default_value_t = 5)]
     pub proxy_seconds: u64,
@@ -55,6 +59,8 @@ pub enum Part {
     Proxy,
     /// Writes to the API server
     Writes,
+    /// The operator with very many Workspaces, on an API server of its own
+    Scale,
 }
 
 impl Part {
@@ -108,6 +114,7 @@ pub async fn run(args: &BenchArgs, out: &mut (dyn Write + Send)) -> Result<()> {
             Part::Wake => wake::run(&cluster, args.wakes, report).await?,
             Part::Proxy => proxy::run(&cluster, Duration::from_secs(args.proxy_seconds), report).await?,
             Part::Writes => writes::run(&cluster, report).await?,
+            Part::Scale => scale::run(&cluster, args.objects, report).await?,
         }
     }
     writeln!(report.out, "\n{METHOD}")?;

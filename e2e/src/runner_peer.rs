@@ -38,24 +38,25 @@ impl Certificate {
     /// # Errors
     /// If the authority can't be read.
     pub fn issue(cluster: &Cluster, name: &str) -> Result<Self> {
-        let authority = secret(cluster, "lodge-ca", "tls.crt")?;
-        Self::issued_by(&authority, &secret(cluster, "lodge-ca", "tls.key")?, name)
+        Self::issue_for(cluster, &[name.to_owned()])
     }
 
-    /// Issued by an authority for a name, as a client and as a server.
+    /// Issued by Lodge's own authority for several names, as a client and as a server.
     ///
     /// # Errors
-    /// If the authority is none.
-    pub fn issued_by(authority: &str, authority_key: &str, name: &str) -> Result<Self> {
-        let issuer = Issuer::from_ca_cert_pem(authority, KeyPair::from_pem(authority_key)?)?;
-        let mut parameters = CertificateParams::new(vec![name.to_owned()])?;
+    /// If the authority can't be read.
+    pub fn issue_for(cluster: &Cluster, names: &[String]) -> Result<Self> {
+        let authority = secret(cluster, "lodge-ca", "tls.crt")?;
+        let authority_key = KeyPair::from_pem(&secret(cluster, "lodge-ca", "tls.key")?)?;
+        let issuer = Issuer::from_ca_cert_pem(&authority, authority_key)?;
+        let mut parameters = CertificateParams::new(names.to_vec())?;
         parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         parameters.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
         parameters.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
         let certificate = parameters.signed_by(&key, &issuer)?;
-        Ok(Self { certificate: certificate.pem(), key: key.serialize_pem(), authority: authority.to_owned() })
+        Ok(Self { certificate: certificate.pem(), key: key.serialize_pem(), authority })
     }
 
     /// The TLS of a client that shows it.

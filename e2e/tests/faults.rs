@@ -8,6 +8,7 @@ use e2e::{
     faults::{self, FaultsArgs},
     namespace::{Namespace, eventually},
     node,
+    operator_argument::OperatorArgument,
 };
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -101,4 +102,70 @@ fn under_load_no_fault_loses_an_acknowledged_write_or_disturbs_a_healthy_path() 
 #[expect(clippy::print_stdout, reason = "the times to recover stand in the log of the tests")]
 fn print_table(table: &[u8]) {
     println!("{}", String::from_utf8_lossy(table));
+}
+
+#[test]
+#[ignore = "needs the local cluster: make test runs it"]
+fn a_full_runner_gets_a_second_one_beside_it_which_goes_when_it_is_not_needed() -> Result<()> {
+    let _alone = alone();
+    let cluster = Cluster::find()?;
+    let _few = OperatorArgument::set(&cluster, "--runner-max-workspaces", "2")?;
+    let namespace = Namespace::create(&cluster, "scaleout")?;
+    let space = namespace.name.as_str();
+    for name in ["ada", "bob", "cyd"] {
+        namespace.ready_workspace(name, "")?;
+        assert_eq!(namespace.exec(name, &["echo", name])?.success()?, format!("{name}\n"));
+    }
+    let runner = |name: &str| cluster.field(space, &format!("workspace/{name}"), ".status.runner.name");
+    assert_eq!((runner("ada")?, runner("bob")?), ("lodge-runner-0".to_owned(), "lodge-runner-0".to_owned()));
+    assert_eq!(runner("cyd")?, "lodge-runner-1", "the third does not fit");
+    cluster.kubectl(&["delete", "workspace", "cyd", "-n", space, "--timeout=60s"])?.success()?;
+    eventually(Duration::from_secs(120), || {
+        let left = cluster.kubectl(&["get", "pods,pvc", "-n", space, "-o", "name"])?.success()?;
+        Ok(!left.contains("lodge-runner-1"))
+    })
+    .context("the second runner and its volume go")?;
+    for name in ["ada", "bob"] {
+        assert_eq!(namespace.exec(name, &["echo", name])?.success()?, format!("{name}\n"));
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs the local cluster: make test runs it"]
+fn a_leader_that_dies_at_the_instant_of_a_run_runs_nothing_twice() -> Result<()> {
+    let _alone = alone();
+    let cluster = Cluster::find()?;
+    let namespace = Namespace::create(&cluster, "killcron")?;
+    namespace.ready_workspace("ada", "")?;
+    let manifest = format!(
+        "apiVersion: lodge.dev/v1alpha1\nkind: CronJob\nmetadata: {{name: often, namespace: {}}}\nspec:\n  \
+         workspaceRef: {{name: ada}}\n  schedule: '*/2 * * * * *'\n  catchUp: All\n  history: {{succeeded: 100, failed: 100}}\n  \
+         action: {{exec: {{command: 'echo x >> ~/runs'}}}}\n",
+        namespace.name
+    );
+    cluster.apply(&manifest)?.success()?;
+    let runs = |path: &str| cluster.field(&namespace.name, "cronjobs.lodge.dev/often", path);
+    let succeeded = || anyhow::Ok(runs(".status.runs[?(@.outcome==\"Succeeded\")].name")?.split_whitespace().count());
+    eventually(Duration::from_secs(60), || Ok(succeeded()? >= 2))?;
+    // Once just before and once just after an instant of the schedule.
+    for (milliseconds, more) in [(1995, 3), (20, 3)] {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis() % 2000;
+        std::thread::sleep(Duration::from_millis(u64::try_from((2000 + milliseconds - since) % 2000)?));
+        let selector = "app.kubernetes.io/name=lodge-operator";
+        let delete = ["delete", "pod", "-n", SYSTEM_NAMESPACE, "-l", selector, "--grace-period=0", "--force"];
+        cluster.kubectl(&delete)?.success()?;
+        let before: usize = succeeded()?;
+        eventually(Duration::from_secs(90), || Ok(succeeded()? >= before + more))?;
+    }
+    let suspend = ["patch", "cronjobs.lodge.dev", "often", "-n", &namespace.name, "--type=merge"];
+    cluster.kubectl(&[&suspend[..], &["-p", "{\"spec\":{\"suspend\":true}}"]].concat())?.success()?;
+    std::thread::sleep(Duration::from_secs(5));
+    let names = runs(".status.runs[*].name")?;
+    let names: Vec<&str> = names.split_whitespace().collect();
+    let distinct: std::collections::HashSet<_> = names.iter().collect();
+    assert_eq!(distinct.len(), names.len(), "{names:?}");
+    let lines = namespace.exec("ada", &["cat", "runs"])?.success()?.lines().count();
+    assert_eq!(lines, succeeded()?, "each run once: {names:?}");
+    Ok(())
 }

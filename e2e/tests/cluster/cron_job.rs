@@ -101,23 +101,31 @@ fn what_cannot_run_yet_or_at_all_says_why() -> Result<()> {
     apply(&cluster, &namespace, "orphan", "  schedule: '@daily'\n  action: {exec: {command: 'true'}}")?;
     let get =
         |name: &str, path: &str| cluster.field(&namespace.name, &format!("cronjobs.lodge.dev/{name}"), path);
-    eventually(Duration::from_secs(30), || {
-        let message = get("orphan", ".status.conditions[?(@.type==\"Ready\")].message")?;
-        Ok(message.contains("ada"))
-    })
-    .context("names the workspace that is not there")?;
-    let session = "  schedule: '@daily'\n  action: {session: {agent: {name: pi}, prompt: hello}}";
-    apply(&cluster, &namespace, "agent", session)?;
-    eventually(Duration::from_secs(30), || {
-        let message = get("agent", ".status.conditions[?(@.type==\"Stalled\")].message")?;
-        Ok(message.contains("session") || message.contains("Session"))
-    })
-    .context("Sessions are refused clearly until they exist")?;
-    let spec = "  schedule: '61 * * * *'\n  action: {exec: {command: 'true'}}";
-    apply(&cluster, &namespace, "never", spec)?;
-    eventually(Duration::from_secs(30), || {
-        let message = get("never", ".status.conditions[?(@.type==\"Stalled\")].message")?;
-        Ok(message.contains("spec.schedule") || message.contains("61"))
-    })
-    .context("a minute that no hour has is named")
+    let becomes = |name: &str, kind: &str, wanted: &str| {
+        let mut seen = String::new();
+        eventually(Duration::from_secs(30), || {
+            seen = get(name, &format!(".status.conditions[?(@.type==\"{kind}\")].reason"))?;
+            Ok(seen == wanted)
+        })
+        .with_context(|| format!("{kind} of {name} has the reason {seen:?}, not {wanted}"))
+    };
+    becomes("orphan", "Ready", "WorkspaceMissing")?;
+    let bad = [
+        (
+            "agent",
+            "  schedule: '@daily'\n  action: {session: {agent: {name: pi}, prompt: hello}}",
+            "NotImplemented",
+        ),
+        ("never", "  schedule: '0 0 30 2 *'\n  action: {exec: {command: 'true'}}", "ScheduleInvalid"),
+        (
+            "nowhere",
+            "  schedule: '@daily'\n  timeZone: Europe/Nowhere\n  action: {exec: {command: 'true'}}",
+            "TimeZoneUnknown",
+        ),
+    ];
+    for (name, spec, reason) in bad {
+        apply(&cluster, &namespace, name, spec)?;
+        becomes(name, "Stalled", reason)?;
+    }
+    Ok(())
 }

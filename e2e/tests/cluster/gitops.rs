@@ -72,10 +72,18 @@ fn days_of_sleeping_and_waking_leave_no_difference_to_what_git_says() -> Result<
 fn flux_sees_progress_success_and_failure() -> Result<()> {
     let cluster = Cluster::find()?;
     let namespace = Namespace::create(&cluster, "kstatus")?;
-    namespace
-        .apply_workspace("ada", "  env: [{name: T, valueFrom: {secretKeyRef: {name: llm, key: t}}}]")?
-        .success()?;
-    flux_says(&cluster, &namespace, "ada", "InProgress").context("a Secret is missing")?;
+    // The first of a namespace: its runner has to be started.
+    namespace.apply_workspace("ada", "")?.success()?;
+    let mut seen = Vec::new();
+    eventually(Duration::from_secs(60), || {
+        seen.push(kstatus(&cluster, &namespace, "ada")?);
+        Ok(seen.last().is_some_and(|last| last == "Current"))
+    })?;
+    seen.dedup();
+    assert_eq!(seen, ["InProgress", "Current"]);
+    let missing = "  env: [{name: T, valueFrom: {secretKeyRef: {name: llm, key: t}}}]";
+    namespace.apply_workspace("ada", missing)?.success()?;
+    flux_says(&cluster, &namespace, "ada", "Failed").context("a Secret is missing")?;
     let create = ["create", "secret", "generic", "llm", "-n", &namespace.name, "--from-literal=t=x"];
     cluster.kubectl(&create)?.success()?;
     flux_says(&cluster, &namespace, "ada", "Current")?;
