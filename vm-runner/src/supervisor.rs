@@ -37,6 +37,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::service::service_fn;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -90,6 +91,7 @@ pub(crate) enum Error {
 /// answer; what happened is written down.
 pub(crate) async fn serve(config: ServeConfig) -> Result<(), Error> {
     let signals = termination().map_err(Error::Start)?;
+    raise_open_files();
     let (tls, _reload) = start_tls(&config)?;
     let listener = Listener::bind(&config.listen).await?;
     let probes = match config.metrics_listen {
@@ -138,6 +140,14 @@ async fn finish_within(limit: Duration, serving: &mut Option<Task<()>>) {
         && tokio::time::timeout(limit, task).await.is_ok()
     {
         *serving = None;
+    }
+}
+
+/// Takes all the file descriptors that the host allows: an awake workspace needs about seven, and hosts begin with 1024.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!(%error, limit = limit.current, "the limit of open files could not be raised");
     }
 }
 
