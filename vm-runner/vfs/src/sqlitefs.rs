@@ -99,6 +99,8 @@ pub struct Tuning {
     pub flush_interval: Duration,
     /// How long SQLite's log becomes before it is emptied, about.
     pub log_bytes: u64,
+    /// How much longer the log's file is than the log, at least, where syncs are wanted; 0: not at all.
+    pub log_room_bytes: u64,
 }
 
 impl Default for Tuning {
@@ -109,6 +111,7 @@ impl Default for Tuning {
             dirty_bytes: 32 << 20,
             flush_interval: Duration::from_secs(1),
             log_bytes: 128 << 20,
+            log_room_bytes: 256 << 10,
         }
     }
 }

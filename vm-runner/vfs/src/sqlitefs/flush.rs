@@ -274,8 +274,11 @@ impl Shared {
             let batch = self.collect();
             result = self.write(batch, durability);
         }
-        let is_log_short =
-            result.is_ok() && durability == Durability::Durable && self.database.is_log_short();
+        let room_bytes = self.tuning.log_room_bytes;
+        let is_log_short = result.is_ok()
+            && durability == Durability::Durable
+            && room_bytes > 0
+            && self.database.is_log_short(room_bytes);
         let mut state = self.flush.lock();
         state.is_running = false;
         state.is_log_short |= is_log_short;

@@ -107,7 +107,14 @@ fn for_suite(clock: &Arc<dyn FileClock>, tuning: Tuning) -> Arc<dyn FileSystem> 
 
 /// Nothing is kept in memory that the database has, and everything is written at once.
 fn forgetful() -> Tuning {
-    Tuning { cache_bytes: 0, cache_inodes: 0, dirty_bytes: 1, flush_interval: Duration::ZERO, log_bytes: 1 }
+    Tuning {
+        cache_bytes: 0,
+        cache_inodes: 0,
+        dirty_bytes: 1,
+        flush_interval: Duration::ZERO,
+        log_bytes: 1,
+        log_room_bytes: 1,
+    }
 }
 
 fn overlay(lowers: Vec<Arc<dyn FileSystem>>, upper: Arc<dyn FileSystem>) -> Arc<dyn FileSystem> {
@@ -396,6 +403,9 @@ fn a_discarded_file_system_leaves_nothing_and_is_closed() {
     assert_eq!(open(folder.path()).root().stat().unwrap().nlink, 2);
 }
 
+/// Behind the log, in the tests of that.
+const ROOM_BYTES: u64 = 256 << 10;
+
 #[test]
 fn zeros_behind_the_log_are_no_part_of_it() {
     let folder = tempfile::tempdir().unwrap();
@@ -406,8 +416,8 @@ fn zeros_behind_the_log_are_no_part_of_it() {
     for round in 0..60_u8 {
         file.write_at(u64::from(round) * 9000, &[round; 9000]).unwrap();
         fs.sync().unwrap();
-        fs.shared.exclusively(|| fs.shared.database.extend_log());
-        assert!(!fs.shared.database.is_log_short());
+        fs.shared.exclusively(|| fs.shared.database.extend_log(ROOM_BYTES));
+        assert!(!fs.shared.database.is_log_short(ROOM_BYTES));
         let len = log_len(folder.path());
         if round % 20 == 7 {
             // The log begins anew, over what it had before.
@@ -440,7 +450,7 @@ fn a_log_that_has_room_stays_as_long_as_it_is_when_something_becomes_durable() {
     let fs = open(folder.path());
     let file = create(&*fs.root(), "a", NodeKind::Regular).unwrap();
     fs.sync().unwrap();
-    fs.shared.exclusively(|| fs.shared.database.extend_log());
+    fs.shared.exclusively(|| fs.shared.database.extend_log(ROOM_BYTES));
     let len = std::fs::metadata(folder.path().join("fs.db-wal")).unwrap().len();
     for round in 0..5_u8 {
         file.write_at(0, &[round; 1024]).unwrap();

@@ -26,6 +26,7 @@ fn busy() -> Tuning {
     Tuning {
         flush_interval: Duration::from_millis(1),
         log_bytes: 1 << 20,
+        log_room_bytes: 64 << 10,
         cache_inodes: 4,
         ..Tuning::default()
     }
@@ -132,8 +133,8 @@ fn a_writer_killed_at_any_instant_loses_nothing_durable_and_leaves_a_state_that_
 fn what_is_on_the_disk_of_a_host_that_crashes_is_a_state_that_was() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(SetClock::default());
-    // The log only grows, so what was on the disk at some instant is a part of it.
-    let tuning = Tuning { log_bytes: u64::MAX, ..busy() };
+    // The log only grows, and its file has nothing else, so what was on the disk at some instant is a part of it.
+    let tuning = Tuning { log_bytes: u64::MAX, log_room_bytes: 0, ..busy() };
     let options = SqliteFsOptions { clock: clock.clone(), tuning, ..options(folder.path()) };
     let fs = SqliteFs::open(options.clone()).unwrap();
     fs.sync().unwrap();

@@ -101,6 +101,7 @@ fn what_is_more_than_memory_may_hold_is_written_read_and_removed() {
         dirty_bytes: 1 << 20,
         flush_interval: Duration::from_millis(1),
         log_bytes: 4 << 20,
+        log_room_bytes: 64 << 10,
         ..Tuning::default()
     };
     let fs = SqliteFs::open(SqliteFsOptions { tuning, ..options(folder.path()) }).unwrap();

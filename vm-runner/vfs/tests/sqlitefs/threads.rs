@@ -18,6 +18,7 @@ fn restless() -> Tuning {
         dirty_bytes: 256 << 10,
         flush_interval: Duration::from_millis(1),
         log_bytes: 1 << 20,
+        log_room_bytes: 64 << 10,
     }
 }
 

@@ -16,8 +16,8 @@ use super::{Database, FILE_NAME, LOG_SUFFIX, PAGE_BYTES, natural, open_file};
 const HEADER_BYTES: u64 = 32;
 /// Besides a frame's page.
 const FRAME_BYTES: u64 = 24;
-/// How much room there is to be for the next commits.
-const ROOM_BYTES: u64 = 256 << 10;
+/// A log that takes up less is in nobody's way.
+const SMALL_BYTES: u64 = 256 << 10;
 /// By how much a short log becomes longer, and a long one.
 const STEPS_BYTES: (u64, u64) = (1 << 20, 4 << 20);
 /// A disk with more free space than this has plenty: twice what a log may have.
@@ -42,12 +42,12 @@ impl Database {
         Ok(())
     }
 
-    /// Whether one of the next commits will make the log longer. Whatever goes wrong here is no reason to do it, nor is
-    /// a disk with little space.
-    pub(in crate::sqlitefs) fn is_log_short(&self) -> bool {
+    /// Whether there is less than this room for the next commits before they make the log longer. Whatever goes wrong here
+    /// is no reason to do it, nor is a disk with little space.
+    pub(in crate::sqlitefs) fn is_log_short(&self, room_bytes: u64) -> bool {
         let extent = || Some((self.log_used()?, self.log_len().ok()?));
         !self.is_log_stuck.load(Ordering::Relaxed)
-            && extent().is_some_and(|(used, len)| used + ROOM_BYTES > len)
+            && extent().is_some_and(|(used, len)| used.saturating_add(room_bytes) > len)
             && self.free_bytes() > PLENTY_BYTES
     }
 
@@ -55,7 +55,7 @@ impl Database {
     /// place back; on a full disk that may be impossible.
     pub(in crate::sqlitefs) fn is_log_in_the_way(&self) -> bool {
         let free = self.free_bytes();
-        free < PLENTY_BYTES && self.log_len().is_ok_and(|len| len > ROOM_BYTES && len * 2 > free)
+        free < PLENTY_BYTES && self.log_len().is_ok_and(|len| len > SMALL_BYTES && len * 2 > free)
     }
 
     /// What the disk has left. Much, if it does not tell.
@@ -65,9 +65,9 @@ impl Database {
     }
 
     /// Makes the log's file longer. Nothing may be committed meanwhile. Tells whether there is something to sync.
-    pub(in crate::sqlitefs) fn extend_log(&self) -> bool {
+    pub(in crate::sqlitefs) fn extend_log(&self, room_bytes: u64) -> bool {
         // Somebody may have done it meanwhile, or the log has begun anew.
-        if !self.is_log_short() {
+        if !self.is_log_short(room_bytes) {
             return false;
         }
         let Some(used) = self.log_used() else { return false };

@@ -83,7 +83,7 @@ impl Shared {
             state.is_log_short = false;
             state.committed
         };
-        if self.exclusively(|| self.database.extend_log()) {
+        if self.exclusively(|| self.database.extend_log(self.tuning.log_room_bytes)) {
             self.sync_committed(committed);
         }
     }
@@ -102,8 +102,9 @@ impl Shared {
     fn wait_for_task(&self, rest: Rest) -> Task {
         let flush = &self.flush;
         let mut state = flush.lock();
-        let rest_at = Instant::now() + if rest == Rest::Begun { Duration::ZERO } else { REST_AFTER };
+        let mut rest_at = Instant::now() + if rest == Rest::Begun { Duration::ZERO } else { REST_AFTER };
         let mut write_at = None;
+        let mut begun = state.begun;
         loop {
             if state.is_stopping {
                 return Task::Stop;
@@ -116,6 +117,11 @@ impl Shared {
                 return Task::ExtendLog;
             }
             let now = Instant::now();
+            if begun != state.begun {
+                // Somebody else wrote a batch.
+                begun = state.begun;
+                rest_at = now + REST_AFTER;
+            }
             let timeout = if is_usable && (self.has_work() || state.failed.is_some()) {
                 let write_at = *write_at.get_or_insert(now + self.tuning.flush_interval);
                 if now >= write_at || (state.is_urgent && state.failed.is_none()) {
