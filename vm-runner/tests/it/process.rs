@@ -143,11 +143,11 @@ async fn a_writer_waits_until_the_process_reads() {
     let runner = Runner::start().await;
     let workspace = runner.workspace("a").await;
     let request = ProcessRequest { stdin: StdinMode::Pipe, ..command("sleep 1; wc -c") };
+    let started = Instant::now();
     let pid = start(&runner, &workspace, &request).await.pid;
     let route = workspace.routes.process(pid, "stdin");
     let much = vec![b'x'; 100 << 20];
     let last = format!("{route}?close");
-    let started = Instant::now();
     let (first, second) = tokio::join!(runner.send(Method::POST, &last, much.clone()), async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         runner.send(Method::POST, &route, "meanwhile").await
