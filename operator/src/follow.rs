@@ -17,7 +17,7 @@ use crate::{
     runner::name::{API_PORT, RunnerId},
     runner_client::{Error, RunnerAddress, RunnerClient},
     spawn::{Task, spawn},
-    store::WatchedWorkspace,
+    store::{self, WatchedWorkspace},
     workspace::place,
 };
 use futures::{
@@ -203,7 +203,7 @@ impl Follower {
         let told = timeout(LISTEN_TIMEOUT, listen(&mut changes));
         let (states, others) = told.await.map_err(|_| Error::Timeout(LISTEN_TIMEOUT))??;
         // Until they are listed, every workspace would look like one that doesn't exist.
-        if self.context.stores.workspaces.wait_until_ready().await.is_err() {
+        if store::listed(&self.context.stores.workspaces).await.is_err() {
             return Ok(());
         }
         let mut unknown: VecDeque<_> = states.iter().filter(|state| !self.is_known(state)).cloned().collect();

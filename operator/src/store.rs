@@ -28,7 +28,8 @@ use kube::{
     },
 };
 use lodge_crds::{CronJob, Workspace, label};
-use std::{fmt::Debug, sync::Arc};
+use std::{fmt::Debug, sync::Arc, time::Duration};
+use tokio::time::timeout;
 
 /// A Workspace, even if this version of the operator can't read it.
 pub type WatchedWorkspace = DeserializeGuard<Workspace>;
@@ -181,6 +182,26 @@ impl Stores {
     }
 }
 
+/// Waits until the objects of a store are listed. Any number may wait at the same time: the store itself wakes the last one
+/// that has asked and forgets the others, so each asks again by itself.
+///
+/// # Errors
+/// If the watch ended.
+pub async fn listed<K>(store: &Store<K>) -> Result<(), WriterDropped>
+where
+    K: Resource + Clone + 'static,
+    K::DynamicType: Eq + std::hash::Hash + Clone,
+{
+    loop {
+        if let Ok(listed) = timeout(ASK_AGAIN, store.wait_until_ready()).await {
+            return listed;
+        }
+    }
+}
+
+/// How often somebody who waits for a list asks whether it is there.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
+
 /// What is made for runners, as a watch wants it.
 pub fn ours() -> watcher::Config {
     let (component, manager) = (label::COMPONENT_RUNNER, label::FIELD_MANAGER);
@@ -276,6 +297,23 @@ mod tests {
     fn pod(name: &str) -> Pod {
         let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
         Pod { metadata, ..Pod::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn everybody_who_waits_for_a_list_goes_on_when_it_is_there() {
+        let mut writer = Writers::default().pods;
+        let waiting: Vec<_> = (0..3)
+            .map(|_| {
+                let store = writer.as_reader();
+                tokio::spawn(async move { listed(&store).await })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        writer.apply_watcher_event(&Event::Init);
+        writer.apply_watcher_event(&Event::InitDone);
+        for waiter in waiting {
+            assert!(timeout(Duration::from_secs(9), waiter).await.unwrap().unwrap().is_ok());
+        }
     }
 
     #[tokio::test]

@@ -30,7 +30,7 @@ const PATIENCE_FACTOR: u16 = 4;
 pub async fn run(context: Arc<Context>, writer: Writer<WatchedCronJob>, stop: CancellationToken) {
     // Until they are listed, every Workspace would look like one that doesn't exist.
     tokio::select! {
-        ready = context.stores.workspaces.wait_until_ready() => if ready.is_err() { return },
+        ready = store::listed(&context.stores.workspaces) => if ready.is_err() { return },
         () = stop.cancelled() => return,
     }
     let api: Api<WatchedCronJob> = Api::all(context.client.clone());

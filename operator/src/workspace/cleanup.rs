@@ -9,7 +9,7 @@ use crate::{
     event::News,
     roster::{Placement, Reach},
     runner::name::{RunnerId, RunnerSetName},
-    runner_client,
+    runner_client, store,
 };
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::{
@@ -53,7 +53,7 @@ pub(super) async fn run(workspace: &Workspace, context: &Context) -> Result<Acti
     if !finalizer::has(workspace) {
         return Ok(Action::await_change());
     }
-    context.stores.namespaces.wait_until_ready().await.map_err(|_| Error::Stopping)?;
+    store::listed(&context.stores.namespaces).await.map_err(|_| Error::Stopping)?;
     let runner = runner_of(workspace, context);
     if let Err(why) = release(workspace, &runner, context).await {
         match patience(workspace, &runner, context) {
