@@ -79,8 +79,16 @@ pub fn kill(process: &Process) -> Result<()> {
 /// # Errors
 /// If there is no such volume.
 pub fn volume_folder(cluster: &Cluster, namespace: &str, runner: &str) -> Result<PathBuf> {
-    let claim = format!("pvc/data-{runner}");
-    let volume = cluster.field(namespace, &claim, ".spec.volumeName")?;
-    let path = cluster.field(namespace, &format!("pv/{volume}"), ".spec.hostPath.path")?;
+    claim_folder(cluster, namespace, &format!("data-{runner}"))
+}
+
+/// The folder on the node that holds the volume of a claim.
+///
+/// # Errors
+/// If there is no such volume, or it is none of the local cluster's.
+pub fn claim_folder(cluster: &Cluster, namespace: &str, claim: &str) -> Result<PathBuf> {
+    let volume = cluster.field(namespace, &format!("pvc/{claim}"), ".spec.volumeName")?;
+    let path = cluster.field(namespace, &format!("pv/{volume}"), ".spec.local.path")?;
+    anyhow::ensure!(!path.is_empty(), "volume {volume} is no folder of this machine");
     Ok(PathBuf::from(path))
 }

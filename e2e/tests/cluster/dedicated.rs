@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use e2e::{
     cluster::Cluster,
     namespace::{Namespace, eventually},
+    node,
 };
 use std::time::Duration;
 
@@ -28,16 +29,15 @@ fn a_dedicated_workspace_has_its_own_pod_with_its_resources_and_its_volume() -> 
         cluster.field(space, &format!("pod/{runner}"), ".spec.containers[0].resources.requests.cpu")?;
     assert_eq!(request, "50m");
     namespace.exec("ada", &["sh", "-c", "echo kept > /data/file"])?.success()?;
-    let volume = cluster.field(space, "pvc/datasets", ".spec.volumeName")?;
-    let folder = cluster.field(space, &format!("pv/{volume}"), ".spec.hostPath.path")?;
-    let on_the_volume = std::fs::read_to_string(std::path::Path::new(&folder).join("file"));
+    let folder = node::claim_folder(&cluster, space, "datasets")?;
+    let on_the_volume = std::fs::read_to_string(folder.join("file"));
     assert_eq!(on_the_volume.context("the file is on the volume itself")?, "kept\n");
     cluster.kubectl(&["delete", "workspace", "ada", "-n", space, "--timeout=90s"])?.success()?;
     eventually(Duration::from_secs(60), || {
         Ok(cluster.kubectl(&["get", "pod", &runner, "-n", space])?.code != 0)
     })
     .context("its pod goes with it")?;
-    assert!(std::path::Path::new(&folder).join("file").exists(), "the user's volume stays");
+    assert!(folder.join("file").exists(), "the user's volume stays");
     Ok(())
 }
 

@@ -39,7 +39,7 @@ fn power_in_the_spec_keeps_awake_and_keeps_asleep_and_leaves_files_readable() ->
 
     namespace.ready_workspace("ada", "  power: Asleep")?;
     becomes(&cluster, &namespace, "Asleep")?;
-    assert_eq!(namespace.condition("ada", "Sleeping", "True")?.0, "Requested");
+    assert_eq!(namespace.condition("ada", "Sleeping", "True")?.0, "PowerAsleep");
     let refused = send("POST", route.wake())?;
     let code = refused.json()?["code"].clone();
     assert_eq!(

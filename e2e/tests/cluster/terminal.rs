@@ -47,9 +47,9 @@ fn a_shell_is_typed_into_resized_left_and_found_again() -> Result<()> {
         .context("a terminal that is resized resizes the shell")?;
     first.type_keys(DETACH)?;
     assert_eq!(first.wait()?, 0, "left, not ended: {}", first.shown());
-    let left = only_shell(&namespace)?;
-    assert_eq!(left["attached"], 0, "{left}");
-    let id = left["id"].as_str().context("an id")?.to_owned();
+    eventually(Duration::from_secs(10), || Ok(only_shell(&namespace)?["attached"] == 0))
+        .context("nobody is attached any more")?;
+    let id = before["id"].as_str().context("an id")?.to_owned();
 
     let mut second = shell(&cluster, &namespace, &format!("shell ada --attach {id}"))?;
     second.wait_for("A2B").context("what was shown before is shown again")?;
