@@ -49,8 +49,7 @@ async fn main() {
         times.push(started.elapsed());
     }
     report(&format!("wake {awake} one after the other, `true`"), times);
-    let mut memory: Vec<u64> =
-        runner.vm_memory().iter().map(|memory| memory.proportional_kib).collect();
+    let mut memory: Vec<u64> = runner.vm_memory().iter().map(|memory| memory.proportional_kib).collect();
     memory.sort_unstable();
     let total: u64 = memory.iter().sum();
     println!(

@@ -50,7 +50,12 @@ pub(crate) fn connect(line: BorrowedFd<'_>, usage: Use) -> io::Result<UnixStream
     let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     ancillary.push(SendAncillaryMessage::ScmRights(&fds));
-    sendmsg(line, &[io::IoSlice::new(&[usage.byte()])], &mut ancillary, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?;
+    sendmsg(
+        line,
+        &[io::IoSlice::new(&[usage.byte()])],
+        &mut ancillary,
+        SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+    )?;
     Ok(UnixStream::from(ours))
 }
 

@@ -80,9 +80,7 @@ pub fn lock_down(config: Config) -> Result<LockedDown, Error> {
         // Starts programs and owns the data folder.
         TaskConfig::Serve(_) => scheduling::take_short_turns(),
         // These hold no guest.
-        TaskConfig::SoftwareBuild { .. }
-        | TaskConfig::SoftwareList { .. }
-        | TaskConfig::OpenApi => {}
+        TaskConfig::SoftwareBuild { .. } | TaskConfig::SoftwareList { .. } | TaskConfig::OpenApi => {}
     }
     Ok(LockedDown { task, workers })
 }
