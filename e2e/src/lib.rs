@@ -8,6 +8,7 @@
 
 pub mod audit;
 pub mod bench;
+pub mod chart_value;
 pub mod checksum;
 pub mod cluster;
 pub mod command;
@@ -18,7 +19,6 @@ pub mod load;
 pub mod namespace;
 pub mod node;
 pub mod noise;
-pub mod operator_argument;
 pub mod percentile;
 pub mod runner_peer;
 pub mod terminal;

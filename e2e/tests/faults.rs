@@ -4,11 +4,11 @@
 
 use anyhow::{Context, Result};
 use e2e::{
+    chart_value::ChartValue,
     cluster::{Cluster, SYSTEM_NAMESPACE},
     faults::{self, FaultsArgs},
     namespace::{Namespace, eventually},
     node,
-    operator_argument::OperatorArgument,
 };
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -109,7 +109,7 @@ fn print_table(table: &[u8]) {
 fn a_full_runner_gets_a_second_one_beside_it_which_goes_when_it_is_not_needed() -> Result<()> {
     let _alone = alone();
     let cluster = Cluster::find()?;
-    let _few = OperatorArgument::set(&cluster, "--runner-max-workspaces", "2")?;
+    let _few = ChartValue::set(&cluster, "runner.maxWorkspaces=2")?;
     let namespace = Namespace::create(&cluster, "scaleout")?;
     let space = namespace.name.as_str();
     for name in ["ada", "bob", "cyd"] {
@@ -146,7 +146,8 @@ fn a_leader_that_dies_at_the_instant_of_a_run_runs_nothing_twice() -> Result<()>
     );
     cluster.apply(&manifest)?.success()?;
     let runs = |path: &str| cluster.field(&namespace.name, "cronjobs.lodge.dev/often", path);
-    let succeeded = || anyhow::Ok(runs(".status.runs[?(@.outcome==\"Succeeded\")].name")?.split_whitespace().count());
+    let succeeded =
+        || anyhow::Ok(runs(".status.runs[?(@.outcome==\"Succeeded\")].name")?.split_whitespace().count());
     eventually(Duration::from_secs(60), || Ok(succeeded()? >= 2))?;
     // Once just before and once just after an instant of the schedule.
     for (milliseconds, more) in [(1995, 3), (20, 3)] {
