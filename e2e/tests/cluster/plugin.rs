@@ -123,7 +123,8 @@ fn processes_are_listed_measured_and_killed() -> Result<()> {
     namespace.ready_workspace("ada", "")?;
     namespace.exec("ada", &["sh", "-c", "sleep 1000 & true"])?.success()?;
     let table = namespace.lodge(&["ps", "ada", "--all"])?.success()?;
-    let row = table.lines().find(|line| line.contains("sleep 1000")).with_context(|| table.clone())?;
+    let runs = |line: &&str| line.contains("sleep 1000") && line.contains("running");
+    let row = table.lines().find(runs).with_context(|| table.clone())?;
     let pid = row.split_whitespace().next().context("a number")?;
     let top = namespace.lodge(&["top", "ada"])?.success()?;
     assert!(top.contains("sleep"), "{top}");
@@ -131,7 +132,7 @@ fn processes_are_listed_measured_and_killed() -> Result<()> {
     namespace.lodge(&["kill", "ada", "-s", "KILL", pid])?.success()?;
     eventually(Duration::from_secs(10), || {
         let table = namespace.lodge(&["ps", "ada", "--all"])?.success()?;
-        Ok(!table.lines().any(|line| line.contains("sleep 1000") && line.contains("running")))
+        Ok(!table.lines().any(|line| runs(&line)))
     })
     .context("a killed process is gone")?;
     assert_ne!(namespace.lodge(&["kill", "ada", "99999"])?.code, 0);
