@@ -140,7 +140,7 @@ fn a_leader_that_dies_at_the_instant_of_a_run_runs_nothing_twice() -> Result<()>
     namespace.ready_workspace("ada", "")?;
     let manifest = format!(
         "apiVersion: lodge.dev/v1alpha1\nkind: CronJob\nmetadata: {{name: often, namespace: {}}}\nspec:\n  \
-         workspaceRef: {{name: ada}}\n  schedule: '*/2 * * * * *'\n  catchUp: All\n  history: {{succeeded: 100, failed: 100}}\n  \
+         workspaceRef: {{name: ada}}\n  schedule: '*/3 * * * * *'\n  catchUp: All\n  history: {{succeeded: 40, failed: 40}}\n  \
          action: {{exec: {{command: 'echo x >> ~/runs'}}}}\n",
         namespace.name
     );
@@ -150,9 +150,9 @@ fn a_leader_that_dies_at_the_instant_of_a_run_runs_nothing_twice() -> Result<()>
         || anyhow::Ok(runs(".status.runs[?(@.outcome==\"Succeeded\")].name")?.split_whitespace().count());
     eventually(Duration::from_secs(60), || Ok(succeeded()? >= 2))?;
     // Once just before and once just after an instant of the schedule.
-    for (milliseconds, more) in [(1995, 3), (20, 3)] {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis() % 2000;
-        std::thread::sleep(Duration::from_millis(u64::try_from((2000 + milliseconds - since) % 2000)?));
+    for (milliseconds, more) in [(2995, 3), (20, 3)] {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis() % 3000;
+        std::thread::sleep(Duration::from_millis(u64::try_from((3000 + milliseconds - since) % 3000)?));
         let selector = "app.kubernetes.io/name=lodge-operator";
         let delete = ["delete", "pod", "-n", SYSTEM_NAMESPACE, "-l", selector, "--grace-period=0", "--force"];
         cluster.kubectl(&delete)?.success()?;
