@@ -99,7 +99,6 @@ fn under_load_no_fault_loses_an_acknowledged_write_or_disturbs_a_healthy_path() 
     outcome
 }
 
-#[expect(clippy::print_stdout, reason = "the times to recover stand in the log of the tests")]
 fn print_table(table: &[u8]) {
     println!("{}", String::from_utf8_lossy(table));
 }

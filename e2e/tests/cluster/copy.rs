@@ -32,7 +32,6 @@ fn a_large_file_is_copied_in_and_out_unharmed() -> Result<()> {
     Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "the times stand in the log of the tests")]
 fn report(into: f64, out: f64) {
     let mebibytes = mebibytes();
     println!("{mebibytes} MiB in within {into:.1} s, out within {out:.1} s");
