@@ -90,7 +90,8 @@ impl Events {
         let (last, told) = oneshot::channel();
         let (done, collected) = oneshot::channel();
         let epoch = Arc::new(AtomicU64::new(epoch));
-        let collector = Collector { last, epoch: Arc::clone(&epoch) };
+        let line = collector::Line::default();
+        let collector = Collector { last, epoch: Arc::clone(&epoch), line: line.clone() };
         let order = Order {
             keeper: Keeper { events: self.clone(), uid: uid.clone(), epoch },
             vm: Arc::clone(vm),
@@ -98,6 +99,7 @@ impl Events {
             before,
             last: told,
             done,
+            line,
         };
         let mut collecting = self.inner.collecting.lock().unwrap_or_else(PoisonError::into_inner);
         while collecting.try_join_next().is_some() {}

@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::StatusCode;
 use http_body_util::BodyExt as _;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use vm_api::{VmEvent, route, sse};
 
 use super::Events;
@@ -26,6 +27,8 @@ const WRITE_PAUSE: Duration = Duration::from_millis(50);
 const PAUSE: Duration = Duration::from_millis(20);
 /// How long the last events of a VM that has ended are waited for.
 const LAST_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a VM that shall stop waits until somebody listens.
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Resolves when all events of a VM are kept.
 pub(in crate::supervisor) type Collected = oneshot::Receiver<()>;
@@ -35,9 +38,26 @@ pub(in crate::supervisor) type Collected = oneshot::Receiver<()>;
 pub(crate) struct Collector {
     pub(super) last: oneshot::Sender<VmEvent>,
     pub(super) epoch: Arc<AtomicU64>,
+    pub(super) line: Line,
+}
+
+/// What a collector and its owner tell each other about the connection to the VM.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Line {
+    /// The VM is about to stop: the connection cannot wait.
+    wanted: CancellationToken,
+    /// The VM is listened to, or cannot be.
+    settled: CancellationToken,
 }
 
 impl Collector {
+    /// Waits until somebody listens to the VM. One that is stopped before that would tell nobody what it did.
+    pub(crate) async fn listening(&self) {
+        self.line.wanted.cancel();
+        // A VM that does not answer is not waited for.
+        let _ = tokio::time::timeout(LISTEN_TIMEOUT, self.line.settled.cancelled()).await;
+    }
+
     /// The workspace is bound anew while the VM runs.
     pub(crate) fn set_epoch(&self, epoch: u64) {
         self.epoch.store(epoch, Ordering::Relaxed);
@@ -58,6 +78,7 @@ pub(super) struct Order {
     pub(super) before: Option<Collected>,
     pub(super) last: oneshot::Receiver<VmEvent>,
     pub(super) done: oneshot::Sender<()>,
+    pub(super) line: Line,
 }
 
 /// Who keeps what is collected.
@@ -75,15 +96,16 @@ impl Keeper {
 
 /// Collects until the VM has ended.
 pub(super) async fn collect(order: Order) {
-    let Order { keeper, vm, booted, before, mut last, done } = order;
+    let Order { keeper, vm, booted, before, mut last, done, line } = order;
     if let Some(before) = before {
         // Whoever collected them may be gone.
         let _ = before.await;
     }
-    let mut told = tokio::time::timeout(CONNECT_PAUSE, &mut last).await.ok();
+    let mut told = pause(CONNECT_PAUSE, &mut last, &line).await;
     let stream = connect(&keeper.uid, &vm).await;
+    line.settled.cancel();
     if told.is_none() {
-        told = tokio::time::timeout(WRITE_PAUSE, &mut last).await.ok();
+        told = pause(WRITE_PAUSE, &mut last, &line).await;
     }
     keeper.keep(vec![booted]).await;
     let mut following = std::pin::pin!(follow(&keeper, stream));
@@ -105,6 +127,19 @@ pub(super) async fn collect(order: Order) {
     keeper.keep(vec![Entry::of(shutdown)]).await;
     // Nobody may wait for it.
     let _ = done.send(());
+}
+
+/// Waits for so long, but no longer than until the VM ends or shall stop. Returns its last event, if it has ended.
+async fn pause(
+    longest: Duration,
+    last: &mut oneshot::Receiver<VmEvent>,
+    line: &Line,
+) -> Option<Result<VmEvent, oneshot::error::RecvError>> {
+    tokio::select! {
+        told = last => Some(told),
+        () = line.wanted.cancelled() => None,
+        () = tokio::time::sleep(longest) => None,
+    }
 }
 
 /// Collects what a VM tells, until it tells no more.

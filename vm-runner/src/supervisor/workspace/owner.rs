@@ -275,6 +275,7 @@ impl Owner {
             boot.cancel(grace).await;
         }
         if let Some(Running { process, collector, .. }) = self.vm.take() {
+            collector.listening().await;
             process.stop(grace).await;
             // Not before the VM has told its last.
             drop(collector);

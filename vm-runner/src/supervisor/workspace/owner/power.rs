@@ -234,6 +234,7 @@ impl Owner {
                 boot.cancel(fleet.stop_grace).await;
             }
             if let Some(Running { process, collector, .. }) = vm {
+                collector.listening().await;
                 process.stop(fleet.stop_grace).await;
                 fleet.metrics.observe_stop(started.elapsed());
                 collector.end(event);
