@@ -20,7 +20,7 @@ use super::server::process::ProcessTable;
 use super::server::shell::ShellTable;
 use super::software_image::SoftwareImage;
 use super::storage::Storage;
-use super::{etc, root};
+use super::{etc, rehearsal, root};
 use crate::boot_request::Activity;
 use crate::config::Volume;
 
@@ -95,7 +95,8 @@ pub(crate) fn boot(
     let accounts = accounts(config);
     let folder = grants.slot.as_ref().map(|slot| slot.join(uid));
     let storage = Storage::open(config, folder.as_deref())?;
-    if let Some(folder) = &folder {
+    // A rehearsal may still be under way when the real workspace comes: what is compiled is kept with that one.
+    if let Some(folder) = folder.filter(|_| uid != rehearsal::UID) {
         driver.keep_guest_code(GuestCodeCache::new(folder.join(GUEST_CODE), MAX_GUEST_CODE_BYTES));
     }
     let software_layer = Arc::clone(&software.file_system);

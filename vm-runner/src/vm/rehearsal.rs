@@ -25,7 +25,7 @@ use crate::boot_request::{Access, BootRequest};
 use crate::task;
 
 /// The folder of a workspace with this name is the slot itself. No workspace has it.
-const UID: &str = ".";
+pub(super) const UID: &str = ".";
 /// The usual commands.
 const COMMAND: &str = "echo | cat | tr a b | grep -c . ; ls / ; true";
 /// How long all of it may take.
