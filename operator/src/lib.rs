@@ -48,4 +48,5 @@ pub mod spawn;
 pub mod store;
 pub mod telemetry;
 pub mod trigger;
+mod unreadable;
 pub mod workspace;
