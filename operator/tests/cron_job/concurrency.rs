@@ -11,8 +11,7 @@ async fn going_on(policy: &str, more: serde_json::Value) -> (World, Operator) {
     let mut spec = json!({ "schedule": "* * * * *", "concurrencyPolicy": policy });
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let world = World::with_nightly(spec).await;
-    let mut operator = world.operator();
-    operator.reconcile().await.unwrap();
+    let mut operator = world.settled_operator().await;
     world.pass(MINUTE).await;
     operator.reconcile().await.unwrap();
     (world, operator)

@@ -72,12 +72,17 @@ async fn a_workspace_that_is_not_ready_holds_runs_up_until_it_is() {
     assert_eq!((world.condition("Reconciling"), world.begun().len()), (None, 1));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_secret_that_is_missing_is_told_before_the_first_run_and_fails_it() {
+/// A world whose run takes its variable TOKEN from the Secret `keys`.
+async fn world_with_token() -> World {
     let env =
         json!([{ "name": "TOKEN", "valueFrom": { "secretKeyRef": { "name": "keys", "key": "token" } } }]);
     let action = json!({ "exec": { "command": "make", "env": env } });
-    let world = World::with_nightly(json!({ "schedule": "0 3 * * *", "action": action })).await;
+    World::with_nightly(json!({ "schedule": "0 3 * * *", "action": action })).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_is_missing_is_told_before_the_first_run_and_fails_it() {
+    let world = world_with_token().await;
     let mut operator = world.operator();
     let error = operator.reconcile().await.unwrap_err();
     let words =
@@ -92,9 +97,7 @@ async fn a_secret_that_is_missing_is_told_before_the_first_run_and_fails_it() {
     operator.reconcile().await.unwrap_err();
     assert_eq!((world.runs(), world.begun().len()), (vec!["03:00:00 Failed".to_owned()], 0));
     assert!(world.status().runs[0].output_tail.as_ref().unwrap().contains("Secret \"keys\" doesn't exist"));
-    let secret =
-        json!({ "metadata": { "name": "keys", "namespace": "team-a" }, "data": { "token": "eA==" } });
-    world.api.put("/api/v1/namespaces/team-a/secrets/keys", secret);
+    world.put_token("eA==");
     operator.reconcile().await.unwrap();
     assert!(world.condition("Ready").unwrap().starts_with("True Scheduled"));
     world.pass_until("2026-03-02T03:00:00Z").await;
@@ -104,15 +107,9 @@ async fn a_secret_that_is_missing_is_told_before_the_first_run_and_fails_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_secret_that_cannot_be_read_just_now_takes_no_run_away() {
-    let env =
-        json!([{ "name": "TOKEN", "valueFrom": { "secretKeyRef": { "name": "keys", "key": "token" } } }]);
-    let action = json!({ "exec": { "command": "make", "env": env } });
-    let world = World::with_nightly(json!({ "schedule": "0 3 * * *", "action": action })).await;
-    let secret =
-        json!({ "metadata": { "name": "keys", "namespace": "team-a" }, "data": { "token": "eA==" } });
-    world.api.put("/api/v1/namespaces/team-a/secrets/keys", secret);
-    let mut operator = world.operator();
-    operator.reconcile().await.unwrap();
+    let world = world_with_token().await;
+    world.put_token("eA==");
+    let mut operator = world.settled_operator().await;
     world.pass_until("2026-03-01T03:00:00Z").await;
     world.api.fail(Method::GET, "secrets/keys", StatusCode::SERVICE_UNAVAILABLE, 1);
     operator.reconcile().await.unwrap_err();
@@ -130,8 +127,7 @@ async fn a_cron_job_that_cannot_be_read_says_so() {
     let metadata = json!({ "name": "nightly", "namespace": "team-a", "creationTimestamp": START });
     let spec = json!({ "workspaceRef": { "name": "ada" }, "schedule": "@daily", "action": { "poem": {} }, "timeZone": 7 });
     world.api.put(NIGHTLY, json!({ "metadata": metadata, "spec": spec }));
-    let mut operator = world.operator();
-    operator.reconcile().await.unwrap();
+    world.operator().reconcile().await.unwrap();
     let conditions = world.api.get(NIGHTLY).unwrap()["status"]["conditions"].clone();
     assert_eq!(
         (&conditions[0]["reason"], &conditions[1]["type"]),
@@ -142,10 +138,7 @@ async fn a_cron_job_that_cannot_be_read_says_so() {
 #[tokio::test(start_paused = true)]
 async fn a_cron_job_that_is_deleted_stops_nothing_and_is_forgotten() {
     let world = World::with_nightly(json!({ "schedule": "0 3 * * *" })).await;
-    let mut operator = world.operator();
-    operator.reconcile().await.unwrap();
-    world.pass_until("2026-03-01T03:00:00Z").await;
-    operator.reconcile().await.unwrap();
+    let operator = world.operator_at("2026-03-01T03:00:00Z").await;
     let watched = operator.context.stores.cron_jobs.state().pop().unwrap();
     world.api.remove(NIGHTLY);
     operator::cron_job::forget(&watched, &operator.context);
@@ -160,8 +153,7 @@ async fn a_cron_job_that_is_deleted_stops_nothing_and_is_forgotten() {
 #[tokio::test(start_paused = true)]
 async fn an_idle_cron_job_writes_nothing_all_day() {
     let world = World::with_nightly(json!({ "schedule": "0 0 1 1 *", "jitter": "5m" })).await;
-    let mut operator = world.operator();
-    operator.reconcile().await.unwrap();
+    let mut operator = world.settled_operator().await;
     world.api.take_writes();
     operator.live(&world, "2026-03-02T00:00:00Z", Duration::from_secs(1)).await;
     assert!(world.api.take_writes().is_empty());

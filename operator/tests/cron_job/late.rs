@@ -17,8 +17,7 @@ async fn after_a_downtime_catch_up_decides() {
         let world = World::with_nightly(spec).await;
         world.operator().reconcile().await.unwrap();
         world.pass_until("2026-03-01T03:20:00Z").await;
-        let mut next = world.operator();
-        next.reconcile().await.unwrap();
+        let mut next = world.settled_operator().await;
         next.reconcile().await.unwrap();
         assert_eq!(
             (world.begun(), world.status().missed),
@@ -46,8 +45,7 @@ async fn a_run_past_its_starting_deadline_is_missed() {
     let world = World::with_nightly(json!({ "schedule": "0 * * * *", "startingDeadline": "10m" })).await;
     world.operator().reconcile().await.unwrap();
     world.pass_until("2026-03-01T01:10:01Z").await;
-    let mut operator = world.operator();
-    operator.reconcile().await.unwrap();
+    let mut operator = world.settled_operator().await;
     assert_eq!((world.begun().len(), world.status().missed), (0, Some(1)));
     world.pass_until("2026-03-01T02:09:59Z").await;
     operator.reconcile().await.unwrap();
@@ -79,8 +77,7 @@ async fn a_clock_that_is_set_back_brings_nothing_twice() {
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_is_set_forward_leaps_over_runs() {
     let world = World::with_nightly(json!({ "schedule": "0 * * * *" })).await;
-    let mut operator = world.operator();
-    operator.reconcile().await.unwrap();
+    let mut operator = world.settled_operator().await;
     world.set_clock("2026-03-01T05:30:00Z");
     operator.live(&world, "2026-03-01T06:30:00Z", Duration::from_secs(1)).await;
     assert_eq!(
@@ -92,8 +89,7 @@ async fn a_clock_that_is_set_forward_leaps_over_runs() {
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_was_years_ahead_does_not_silence_a_schedule_for_years() {
     let world = World::with_nightly(json!({ "schedule": "0 * * * *" })).await;
-    let mut operator = world.operator();
-    operator.reconcile().await.unwrap();
+    let mut operator = world.settled_operator().await;
     world.set_clock("2031-03-01T00:30:00Z");
     operator.reconcile().await.unwrap();
     world.finish(&world.runner.begun()[0], 0);
@@ -105,8 +101,7 @@ async fn a_clock_that_was_years_ahead_does_not_silence_a_schedule_for_years() {
 #[tokio::test(start_paused = true)]
 async fn everybody_looks_again_when_the_clock_was_set() {
     let world = World::with_nightly(json!({ "schedule": "0 * * * *" })).await;
-    let mut operator = world.operator();
-    operator.reconcile().await.unwrap();
+    let operator = world.settled_operator().await;
     let watch =
         operator::spawn::spawn(operator::cron_job::watch_clock(std::sync::Arc::clone(&operator.context)));
     for _ in 0..5 {
@@ -126,8 +121,7 @@ async fn everybody_looks_again_when_the_clock_was_set() {
 #[tokio::test(start_paused = true)]
 async fn an_edited_schedule_makes_up_for_nothing_before_the_edit() {
     let world = World::with_nightly(json!({ "schedule": "0 0 * * *", "catchUp": "All" })).await;
-    let mut operator = world.operator();
-    operator.reconcile().await.unwrap();
+    let mut operator = world.settled_operator().await;
     world.pass_until("2026-03-01T10:05:30Z").await;
     world.put_nightly(json!({ "schedule": "*/10 * * * *", "catchUp": "All" }));
     operator.reconcile().await.unwrap();
@@ -155,8 +149,7 @@ async fn an_edit_of_something_else_takes_no_run_away() {
 #[tokio::test(start_paused = true)]
 async fn a_suspended_cron_job_begins_nothing_and_makes_up_afterwards_as_batch_v1_does() {
     let world = World::with_nightly(json!({ "schedule": "0 * * * *", "suspend": true })).await;
-    let mut operator = world.operator();
-    operator.reconcile().await.unwrap();
+    let mut operator = world.settled_operator().await;
     assert!(world.condition("Ready").unwrap().starts_with("True Suspended: suspended"));
     assert_eq!((world.status().next_schedule_time, operator.wait()), (None, None));
     world.api.take_writes();
@@ -171,24 +164,20 @@ async fn a_suspended_cron_job_begins_nothing_and_makes_up_afterwards_as_batch_v1
 #[tokio::test(start_paused = true)]
 async fn a_run_that_goes_on_while_suspended_is_noted_to_its_end() {
     let world = World::with_nightly(json!({ "schedule": "0 * * * *" })).await;
-    let mut operator = world.operator();
-    operator.reconcile().await.unwrap();
+    let mut operator = world.settled_operator().await;
     world.pass(HOUR).await;
     operator.reconcile().await.unwrap();
     world.put_nightly(json!({ "schedule": "0 * * * *", "suspend": true }));
     operator.reconcile().await.unwrap();
     assert!(world.runner.stopped().is_empty());
-    world.finish(&world.runner.begun()[0], 0);
-    operator.learn(&world, &world.runner.begun()[0]).await;
-    operator.reconcile().await.unwrap();
+    operator.sees_end(&world, &world.runner.begun()[0], 0).await;
     assert_eq!(world.runs(), ["01:00:00 Succeeded"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn while_the_runner_is_away_nothing_is_written_and_nothing_is_given_up() {
     let world = World::with_nightly(json!({ "schedule": "* * * * *" })).await;
-    let mut operator = world.operator();
-    operator.reconcile().await.unwrap();
+    let mut operator = world.settled_operator().await;
     operator.disconnect();
     world.api.take_writes();
     for _ in 0..5 {

@@ -20,3 +20,7 @@ mod api_server;
 #[allow(dead_code, reason = "some of what it can do is for other tests")]
 #[path = "../support/in_memory_runner.rs"]
 mod in_memory_runner;
+#[path = "../support/replica.rs"]
+mod replica;
+#[path = "../support/workspace_state.rs"]
+mod workspace_state;

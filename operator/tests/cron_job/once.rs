@@ -1,6 +1,9 @@
 //! Each run at most once: leaders that die, leaders that overlap, answers that get lost, runners that restart.
 
-use crate::world::{ADA, NIGHTLY, World, runner_id};
+use crate::{
+    replica::runner_id,
+    world::{ADA, NIGHTLY, World},
+};
 use http::{Method, StatusCode};
 use lodge_crds::RunOutcome;
 use operator::cron_job::Error;
@@ -18,8 +21,7 @@ async fn world(more: serde_json::Value) -> World {
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_dies_before_the_run_leaves_it_to_the_next() {
     let world = world(json!({})).await;
-    let mut first = world.operator();
-    first.reconcile().await.unwrap();
+    let first = world.settled_operator().await;
     drop(first);
     world.pass_until("2026-03-01T03:00:16Z").await;
     world.operator().reconcile().await.unwrap();
@@ -30,16 +32,14 @@ async fn a_leader_that_dies_before_the_run_leaves_it_to_the_next() {
 async fn a_leader_that_dies_between_the_request_and_the_status_has_begun_the_only_run() {
     for policy in ["Allow", "Forbid", "Replace"] {
         let world = world(json!({ "concurrencyPolicy": policy })).await;
-        let mut first = world.operator();
-        first.reconcile().await.unwrap();
+        let mut first = world.settled_operator().await;
         world.pass_until(THREE).await;
         world.api.fail(Method::PATCH, NIGHTLY, StatusCode::SERVICE_UNAVAILABLE, 1);
         assert!(matches!(first.reconcile().await.unwrap_err(), Error::UpdateStatus(_)));
         drop(first);
         assert!(world.runs().is_empty());
         world.pass(Duration::from_secs(16)).await;
-        let mut second = world.operator();
-        second.reconcile().await.unwrap();
+        let mut second = world.settled_operator().await;
         second.reconcile().await.unwrap();
         assert_eq!(
             (world.begun(), world.runs()),
@@ -53,16 +53,14 @@ async fn a_leader_that_dies_between_the_request_and_the_status_has_begun_the_onl
 #[tokio::test(start_paused = true)]
 async fn a_run_that_nobody_noted_counts_for_the_concurrency_policy_of_the_next_leader() {
     let world = World::with_nightly(json!({ "schedule": "* * * * *" })).await;
-    let mut first = world.operator();
-    first.reconcile().await.unwrap();
+    let mut first = world.settled_operator().await;
     world.pass(Duration::from_secs(60)).await;
     world.api.fail(Method::PATCH, NIGHTLY, StatusCode::SERVICE_UNAVAILABLE, 1);
     first.reconcile().await.unwrap_err();
     drop(first);
     // By now two more have come; only the last is on time.
     world.pass(Duration::from_secs(125)).await;
-    let mut second = world.operator();
-    second.reconcile().await.unwrap();
+    world.operator().reconcile().await.unwrap();
     assert_eq!(world.begun(), ["00:01:00"]);
     assert_eq!(world.runs(), ["00:03:00 Skipped", "00:01:00 going on"]);
     assert_eq!(world.status().missed, Some(1), "the one between");
@@ -71,8 +69,7 @@ async fn a_run_that_nobody_noted_counts_for_the_concurrency_policy_of_the_next_l
 #[tokio::test(start_paused = true)]
 async fn a_run_that_ended_before_anybody_noted_it_is_noted_with_its_end() {
     let world = world(json!({})).await;
-    let mut first = world.operator();
-    first.reconcile().await.unwrap();
+    let mut first = world.settled_operator().await;
     world.pass_until(THREE).await;
     world.api.fail(Method::PATCH, NIGHTLY, StatusCode::SERVICE_UNAVAILABLE, 1);
     first.reconcile().await.unwrap_err();
@@ -86,8 +83,7 @@ async fn a_run_that_ended_before_anybody_noted_it_is_noted_with_its_end() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_gets_lost_begins_nothing_twice() {
     let world = world(json!({})).await;
-    let mut operator = world.operator();
-    operator.reconcile().await.unwrap();
+    let mut operator = world.settled_operator().await;
     world.pass_until(THREE).await;
     world.runner.lose_answers(true);
     let error = operator.reconcile().await.unwrap_err();
@@ -106,9 +102,7 @@ async fn an_answer_that_gets_lost_begins_nothing_twice() {
 #[tokio::test(start_paused = true)]
 async fn two_leaders_at_the_same_instant_begin_one_run() {
     let world = world(json!({})).await;
-    let (mut first, mut second) = (world.operator(), world.operator());
-    first.reconcile().await.unwrap();
-    second.reconcile().await.unwrap();
+    let (mut first, mut second) = (world.settled_operator().await, world.settled_operator().await);
     world.pass_until(THREE).await;
     first.sync();
     second.sync();
@@ -130,9 +124,7 @@ async fn two_leaders_at_the_same_instant_begin_one_run() {
 #[tokio::test(start_paused = true)]
 async fn a_former_leader_that_wakes_up_late_sets_nothing_back() {
     let world = World::with_nightly(json!({ "schedule": "* * * * *" })).await;
-    let (mut former, mut leader) = (world.operator(), world.operator());
-    former.reconcile().await.unwrap();
-    leader.reconcile().await.unwrap();
+    let (mut former, mut leader) = (world.settled_operator().await, world.settled_operator().await);
     leader.live(&world, "2026-03-01T00:05:30Z", Duration::from_secs(1)).await;
     let before = world.status();
     // What it saw last is minutes old.
@@ -145,10 +137,7 @@ async fn a_former_leader_that_wakes_up_late_sets_nothing_back() {
 #[tokio::test(start_paused = true)]
 async fn the_next_leader_learns_how_runs_ended() {
     let world = world(json!({})).await;
-    let mut first = world.operator();
-    first.reconcile().await.unwrap();
-    world.pass_until(THREE).await;
-    first.reconcile().await.unwrap();
+    let first = world.operator_at(THREE).await;
     drop(first);
     world.finish(&world.runner.begun()[0], 3);
     world.operator().reconcile().await.unwrap();
@@ -158,10 +147,7 @@ async fn the_next_leader_learns_how_runs_ended() {
 #[tokio::test(start_paused = true)]
 async fn a_runner_that_restarts_has_lost_the_run_and_says_so() {
     let world = world(json!({})).await;
-    let mut operator = world.operator();
-    operator.reconcile().await.unwrap();
-    world.pass_until(THREE).await;
-    operator.reconcile().await.unwrap();
+    let mut operator = world.operator_at(THREE).await;
     operator.disconnect();
     world.runner.restart();
     operator.reconcile().await.unwrap();
@@ -179,10 +165,7 @@ async fn a_runner_that_restarts_has_lost_the_run_and_says_so() {
 #[tokio::test(start_paused = true)]
 async fn a_run_that_the_runner_has_forgotten_is_lost() {
     let world = world(json!({})).await;
-    let mut operator = world.operator();
-    operator.reconcile().await.unwrap();
-    world.pass_until(THREE).await;
-    operator.reconcile().await.unwrap();
+    let mut operator = world.operator_at(THREE).await;
     operator.disconnect();
     world.runner.forget_runs();
     operator.context.roster.connected(
@@ -199,10 +182,7 @@ async fn a_run_that_the_runner_has_forgotten_is_lost() {
 #[tokio::test(start_paused = true)]
 async fn an_end_that_is_not_told_is_asked_for_within_a_minute() {
     let world = world(json!({})).await;
-    let mut operator = world.operator();
-    operator.reconcile().await.unwrap();
-    world.pass_until(THREE).await;
-    operator.reconcile().await.unwrap();
+    let mut operator = world.operator_at(THREE).await;
     // The first look after its beginning.
     operator.reconcile().await.unwrap();
     world.finish(&world.runner.begun()[0], 0);
@@ -218,8 +198,7 @@ async fn an_end_that_is_not_told_is_asked_for_within_a_minute() {
 async fn a_runner_that_hangs_is_asked_once_in_a_turn_and_not_for_each_run() {
     let spec = json!({ "schedule": "* * * * *", "concurrencyPolicy": "Allow", "catchUp": "All" });
     let world = World::with_nightly(spec).await;
-    let mut operator = world.operator();
-    operator.reconcile().await.unwrap();
+    let mut operator = world.settled_operator().await;
     world.pass(Duration::from_secs(600)).await;
     operator.reconcile().await.unwrap();
     assert_eq!(world.status().active.len(), 10);
@@ -236,10 +215,7 @@ async fn a_runner_that_hangs_is_asked_once_in_a_turn_and_not_for_each_run() {
 #[tokio::test(start_paused = true)]
 async fn a_run_of_a_workspace_that_is_deleted_is_lost() {
     let world = world(json!({})).await;
-    let mut operator = world.operator();
-    operator.reconcile().await.unwrap();
-    world.pass_until(THREE).await;
-    operator.reconcile().await.unwrap();
+    let mut operator = world.operator_at(THREE).await;
     world.api.remove(ADA);
     let error = operator.reconcile().await.unwrap_err();
     assert!(matches!(error, Error::WorkspaceMissing { .. }), "{error}");

@@ -10,8 +10,7 @@ const VALUE: &str = "2026-03-01T00:00:30.123456Z";
 #[tokio::test(start_paused = true)]
 async fn each_value_runs_once_also_while_suspended() {
     let world = World::with_nightly(json!({ "schedule": "0 3 * * *", "suspend": true })).await;
-    let mut operator = world.operator();
-    operator.reconcile().await.unwrap();
+    let mut operator = world.settled_operator().await;
     world.request(VALUE);
     operator.reconcile().await.unwrap();
     let name = run_name::manual(&run_name::id("uid-of-nightly"), VALUE);
@@ -20,9 +19,7 @@ async fn each_value_runs_once_also_while_suspended() {
     assert_eq!((asked.value.as_str(), asked.name.as_str()), (VALUE, name.as_str()));
     assert_eq!(world.status().runs[0].scheduled_for.0.to_string(), "2026-03-01T00:00:30Z");
     assert_eq!(world.status().last_schedule_time, None, "that was not the schedule's");
-    world.finish(&name, 0);
-    operator.learn(&world, &name).await;
-    operator.reconcile().await.unwrap();
+    operator.sees_end(&world, &name, 0).await;
     world.operator().reconcile().await.unwrap();
     assert_eq!((world.runner.begun().len(), world.runs()), (1, vec!["00:00:30 Succeeded".to_owned()]));
     world.request("2026-03-01T00:00:31Z");
@@ -33,8 +30,7 @@ async fn each_value_runs_once_also_while_suspended() {
 #[tokio::test(start_paused = true)]
 async fn a_request_that_nobody_noted_begins_nothing_twice() {
     let world = World::with_nightly(json!({ "schedule": "0 3 * * *" })).await;
-    let mut first = world.operator();
-    first.reconcile().await.unwrap();
+    let mut first = world.settled_operator().await;
     world.request(VALUE);
     world.api.fail(Method::PATCH, NIGHTLY, StatusCode::SERVICE_UNAVAILABLE, 1);
     first.reconcile().await.unwrap_err();
@@ -49,10 +45,7 @@ async fn a_request_keeps_to_the_concurrency_policy() {
     for (policy, begun, stopped) in [("Allow", 2, 0), ("Forbid", 1, 0), ("Replace", 1, 1)] {
         let spec = json!({ "schedule": "0 3 * * *", "concurrencyPolicy": policy });
         let world = World::with_nightly(spec).await;
-        let mut operator = world.operator();
-        operator.reconcile().await.unwrap();
-        world.pass_until("2026-03-01T03:00:00Z").await;
-        operator.reconcile().await.unwrap();
+        let mut operator = world.operator_at("2026-03-01T03:00:00Z").await;
         world.request("2026-03-01T03:00:10Z");
         operator.reconcile().await.unwrap();
         assert_eq!((world.runner.begun().len(), world.runner.stopped().len()), (begun, stopped), "{policy}");

@@ -10,8 +10,7 @@ use vm_api::RunEnd;
 #[tokio::test(start_paused = true)]
 async fn a_run_begins_at_its_instant_and_costs_two_writes() {
     let world = World::with_nightly(json!({ "schedule": "0 3 * * *" })).await;
-    let mut operator = world.operator();
-    operator.reconcile().await.unwrap();
+    let mut operator = world.settled_operator().await;
     assert_eq!(world.condition("Ready").unwrap(), "True Scheduled: follows the schedule");
     assert_eq!(world.status().next_schedule_time.unwrap().0.to_string(), "2026-03-01T03:00:00Z");
     world.api.take_writes();
@@ -28,9 +27,7 @@ async fn a_run_begins_at_its_instant_and_costs_two_writes() {
     assert_eq!(world.status().runs[0].workspace_uid.as_deref(), Some(ADA_UID));
     world.pass(Duration::from_secs(30)).await;
     operator.reconcile().await.unwrap();
-    world.finish(&name, 0);
-    assert!(operator.learn(&world, &name).await);
-    operator.reconcile().await.unwrap();
+    operator.sees_end(&world, &name, 0).await;
     operator.reconcile().await.unwrap();
     assert_eq!(world.api.take_writes(), vec![format!("PATCH {NIGHTLY}/status"); 2]);
     let status = world.status();
@@ -44,10 +41,7 @@ async fn a_run_begins_at_its_instant_and_costs_two_writes() {
 #[tokio::test(start_paused = true)]
 async fn a_reconcile_that_runs_ahead_of_the_watch_sees_what_was_written() {
     let world = World::with_nightly(json!({ "schedule": "0 3 * * *" })).await;
-    let mut operator = world.operator();
-    operator.reconcile().await.unwrap();
-    world.pass_until("2026-03-01T03:00:00Z").await;
-    operator.reconcile().await.unwrap();
+    let mut operator = world.operator_at("2026-03-01T03:00:00Z").await;
     world.api.take_writes();
     operator.reconcile_with_stale_stores().await.unwrap();
     assert_eq!((world.runner.begun().len(), world.api.take_writes().len()), (1, 0));
@@ -61,13 +55,8 @@ async fn a_run_is_asked_for_with_all_that_the_spec_says_and_no_secret_is_written
     ]);
     let exec = json!({ "argv": ["make", "nightly"], "cwd": "/work", "timeout": "2h", "env": env });
     let world = World::with_nightly(json!({ "schedule": "0 3 * * *", "action": { "exec": exec } })).await;
-    let secret =
-        json!({ "metadata": { "name": "keys", "namespace": "team-a" }, "data": { "token": "aHVudGVyMg==" } });
-    world.api.put("/api/v1/namespaces/team-a/secrets/keys", secret);
-    let mut operator = world.operator();
-    operator.reconcile().await.unwrap();
-    world.pass_until("2026-03-01T03:00:00Z").await;
-    operator.reconcile().await.unwrap();
+    world.put_token("aHVudGVyMg==");
+    drop(world.operator_at("2026-03-01T03:00:00Z").await);
     let request = world.runner.last_request();
     assert_eq!(request.epoch, 1);
     assert_eq!(request.exec.argv.unwrap(), ["make", "nightly"]);
@@ -129,9 +118,7 @@ async fn history_keeps_as_many_as_the_spec_says() {
         world.pass(Duration::from_secs(60)).await;
         operator.reconcile().await.unwrap();
         let name = world.runner.begun().last().unwrap().clone();
-        world.finish(&name, exit_code);
-        operator.learn(&world, &name).await;
-        operator.reconcile().await.unwrap();
+        operator.sees_end(&world, &name, exit_code).await;
     }
     assert_eq!(world.runs(), ["00:05:00 Succeeded", "00:04:00 Succeeded", "00:03:00 Failed"]);
 }
@@ -139,8 +126,7 @@ async fn history_keeps_as_many_as_the_spec_says() {
 #[tokio::test(start_paused = true)]
 async fn jitter_delays_every_run_by_the_same_and_not_the_instant() {
     let world = World::with_nightly(json!({ "schedule": "0 * * * *", "jitter": "10m" })).await;
-    let mut operator = world.operator();
-    operator.reconcile().await.unwrap();
+    let mut operator = world.settled_operator().await;
     let mut delays = Vec::new();
     for hour in 1..4 {
         world.pass_until(&format!("2026-03-01T0{hour}:00:00Z")).await;
@@ -150,9 +136,7 @@ async fn jitter_delays_every_run_by_the_same_and_not_the_instant() {
         world.pass(delay).await;
         operator.reconcile().await.unwrap();
         assert_eq!(world.begun().len(), hour);
-        world.finish(world.runner.begun().last().unwrap(), 0);
-        operator.learn(&world, world.runner.begun().last().unwrap()).await;
-        operator.reconcile().await.unwrap();
+        operator.sees_end(&world, world.runner.begun().last().unwrap(), 0).await;
         delays.push(delay);
     }
     assert!(delays[0] > Duration::ZERO && delays[0] <= Duration::from_secs(600));
@@ -169,8 +153,7 @@ async fn a_command_that_ends_at_once_is_noted_with_one_write() {
         ..vm_api::WorkspaceConfig::new("team-a", "ada")
     };
     operator::runner_client::RunnerConnection::put(&*world.runner, ADA_UID, &asleep).await.unwrap();
-    let mut operator = world.operator();
-    operator.reconcile().await.unwrap();
+    let mut operator = world.settled_operator().await;
     world.api.take_writes();
     world.pass_until("2026-03-01T03:00:00Z").await;
     operator.reconcile().await.unwrap();

@@ -2,7 +2,8 @@
 
 use crate::{
     in_memory_runner::InMemoryRunner,
-    world::{ADA_UID, World, runner_id},
+    replica::runner_id,
+    world::{ADA_UID, World},
 };
 use async_trait::async_trait;
 use futures::{StreamExt, channel::mpsc};

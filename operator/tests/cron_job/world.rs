@@ -1,26 +1,16 @@
 //! A cluster with the Workspace `ada` and the CronJob `nightly`, a runner, a clock, and as many operators as a test wants.
 
-use crate::{api_server::ApiServer, in_memory_runner::InMemoryRunner};
-use clap::Parser;
+use crate::{api_server::ApiServer, in_memory_runner::InMemoryRunner, replica::Replica};
 use jiff::Timestamp;
-use kube::runtime::{
-    controller::Action,
-    reflector::{ObjectRef, store::Writer},
-    watcher::Event,
-};
+use kube::runtime::{controller::Action, reflector::ObjectRef};
 use lodge_crds::{CronJob, CronJobStatus, RunOutcome, RunStatus};
 use operator::{
-    args::{Args, Config},
     clock::Clock,
     context::Context,
     cron_job::{self, run_name},
-    event::{Announcer, Outbox, Publisher},
-    metrics::Metrics,
-    runner::name::RunnerId,
     runner_client::RunnerConnection,
-    store::Writers,
+    store::WatchedCronJob,
 };
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::{
     sync::{
@@ -47,10 +37,7 @@ pub(crate) struct World {
 /// An operator.
 pub(crate) struct Operator {
     pub(crate) context: Arc<Context>,
-    api: ApiServer,
-    writers: Writers,
-    publisher: Publisher,
-    outbox: Outbox,
+    replica: Replica,
 }
 
 impl World {
@@ -103,6 +90,15 @@ impl World {
         self.api.put(NIGHTLY, object);
     }
 
+    /// Stores the Secret `keys` with this `token`, in base64.
+    pub(crate) fn put_token(&self, token: &str) {
+        let metadata = json!({ "name": "keys", "namespace": "team-a" });
+        self.api.put(
+            "/api/v1/namespaces/team-a/secrets/keys",
+            json!({ "metadata": metadata, "data": { "token": token } }),
+        );
+    }
+
     /// Stores the Workspace with this condition.
     pub(crate) fn put_ada(&self, ready: &str, message: &str) {
         let condition = json!({
@@ -131,15 +127,25 @@ impl World {
     }
 
     fn operator_with(&self, clock: Clock) -> Operator {
-        let config = Config::from(Args::parse_from(["operator", "--runner-image=lodge/vm-runner:1"]));
-        let (writers, metrics) = (Writers::default(), Arc::new(Metrics::default()));
-        let (announcer, outbox) = Announcer::new();
-        let publisher = Publisher::new(self.api.client(), &config.identity, Arc::clone(&metrics));
-        let context = Context::new(self.api.client(), config, writers.stores(), announcer, metrics, clock);
-        let api = self.api.clone();
-        let mut operator = Operator { context: Arc::new(context), api, writers, publisher, outbox };
-        operator.connect(&self.runner);
+        let replica = Replica::new(&self.api, &[], clock);
+        replica.connect(&self.runner);
+        let mut operator = Operator { context: Arc::clone(&replica.context), replica };
         operator.sync();
+        operator
+    }
+
+    /// An operator that has reconciled, and waits for what comes.
+    pub(crate) async fn settled_operator(&self) -> Operator {
+        let mut operator = self.operator();
+        operator.reconcile().await.unwrap();
+        operator
+    }
+
+    /// The same, which has reconciled again at a later instant: what is due then has begun.
+    pub(crate) async fn operator_at(&self, time: &str) -> Operator {
+        let mut operator = self.settled_operator().await;
+        self.pass_until(time).await;
+        operator.reconcile().await.unwrap();
         operator
     }
 
@@ -219,14 +225,13 @@ impl World {
 
 impl Operator {
     /// Is connected to a runner that has told what it knows.
-    pub(crate) fn connect(&mut self, runner: &Arc<InMemoryRunner>) {
-        let connection: Arc<dyn RunnerConnection> = Arc::clone(runner) as _;
-        self.context.roster.connected(&runner_id(), connection, runner.states());
+    pub(crate) fn connect(&self, runner: &Arc<InMemoryRunner>) {
+        self.replica.connect(runner);
     }
 
     /// The connection to the runner breaks.
     pub(crate) fn disconnect(&self) {
-        self.context.roster.disconnected(&runner_id(), Some("connection refused".to_owned()));
+        self.replica.disconnect();
     }
 
     /// Reconciles with what the watches show by now.
@@ -237,16 +242,19 @@ impl Operator {
 
     /// The same, but the watches lag behind.
     pub(crate) async fn reconcile_with_stale_stores(&mut self) -> Result<Action, cron_job::Error> {
-        let watched = self.context.stores.cron_jobs.get(&ObjectRef::new("nightly").within("team-a")).unwrap();
-        let result = cron_job::reconcile(watched, Arc::clone(&self.context)).await;
-        self.publisher.flush(&mut self.outbox).await;
+        let result = cron_job::reconcile(self.nightly(), Arc::clone(&self.context)).await;
+        self.replica.announce().await;
         result
     }
 
     /// What the controller would do about this failure.
     pub(crate) fn after(&self, error: &cron_job::Error) -> Action {
-        let watched = self.context.stores.cron_jobs.get(&ObjectRef::new("nightly").within("team-a")).unwrap();
-        cron_job::error_policy(watched, error, Arc::clone(&self.context))
+        cron_job::error_policy(self.nightly(), error, Arc::clone(&self.context))
+    }
+
+    /// The CronJob as the watches show it.
+    fn nightly(&self) -> Arc<WatchedCronJob> {
+        self.context.stores.cron_jobs.get(&ObjectRef::new("nightly").within("team-a")).unwrap()
     }
 
     /// How long the operator wants to wait.
@@ -259,6 +267,13 @@ impl Operator {
         let runs = world.runner.list_runs(ADA_UID).await.unwrap().items;
         let run = runs.into_iter().find(|run| run.name == name).unwrap();
         self.context.cron_jobs.register.told(run).is_some()
+    }
+
+    /// The run ends with this exit code, the operator learns it and reconciles.
+    pub(crate) async fn sees_end(&mut self, world: &World, name: &str, exit_code: u8) {
+        world.finish(name, exit_code);
+        assert!(self.learn(world, name).await);
+        self.reconcile().await.unwrap();
     }
 
     /// Lives through time as the controller would, until then. Each run takes so long.
@@ -280,9 +295,7 @@ impl Operator {
 
     /// Brings the stores up to date, as the watches would.
     pub(crate) fn sync(&mut self) {
-        fill(&mut self.writers.workspaces, self.api.list("/apis/lodge.dev/v1alpha1", "workspaces"));
-        fill(&mut self.writers.cron_jobs, self.api.list("/apis/lodge.dev/v1alpha1", "cronjobs"));
-        fill(&mut self.writers.pods, self.api.list("/api/v1", "pods"));
+        self.replica.sync();
     }
 
     /// A line of the metrics.
@@ -291,19 +304,4 @@ impl Operator {
         let line = text.lines().find(|line| line.starts_with(&format!("lodge_operator_{name} ")))?;
         Some(line.rsplit(' ').next().unwrap().to_owned())
     }
-}
-
-pub(crate) fn runner_id() -> RunnerId {
-    RunnerId { namespace: "team-a".to_owned(), pod: "lodge-runner-0".to_owned() }
-}
-
-fn fill<K>(writer: &mut Writer<K>, objects: Vec<Value>)
-where
-    K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + 'static,
-{
-    writer.apply_watcher_event(&Event::Init);
-    for object in objects {
-        writer.apply_watcher_event(&Event::InitApply(serde_json::from_value(object).unwrap()));
-    }
-    writer.apply_watcher_event(&Event::InitDone);
 }

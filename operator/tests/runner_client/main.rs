@@ -4,6 +4,8 @@
 
 #[path = "../support/runner_server.rs"]
 mod runner_server;
+#[path = "../support/workspace_state.rs"]
+mod workspace_state;
 
 use futures::StreamExt;
 use operator::{

@@ -1,26 +1,19 @@
 //! A cluster with one namespace, an operator's context on it, and the steps of a test.
 
-use crate::{api_server::ApiServer, in_memory_runner::InMemoryRunner};
-use clap::Parser;
-use kube::runtime::{
-    controller::Action,
-    reflector::{ObjectRef, store::Writer},
-    watcher::Event,
+use crate::{
+    api_server::ApiServer,
+    in_memory_runner::InMemoryRunner,
+    replica::{self, Replica},
 };
+use kube::runtime::{controller::Action, reflector::ObjectRef};
 use lodge_crds::Workspace;
 use operator::{
-    args::{Args, Config},
     certificate::Authority,
     clock::Clock,
     context::Context,
-    event::{Announcer, Outbox, Publisher},
-    metrics::Metrics,
     runner::{self, name::RunnerId},
-    runner_client::RunnerConnection,
-    store::Writers,
     workspace,
 };
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::{
     sync::{
@@ -44,10 +37,8 @@ pub(crate) struct Fixture {
     pub(crate) api: ApiServer,
     pub(crate) context: Arc<Context>,
     pub(crate) runner: Arc<InMemoryRunner>,
-    writers: Writers,
+    replica: Replica,
     seconds: Arc<AtomicU64>,
-    publisher: Publisher,
-    outbox: Outbox,
 }
 
 impl Fixture {
@@ -65,26 +56,13 @@ impl Fixture {
     }
 
     fn on(api: ApiServer, seconds: Arc<AtomicU64>, arguments: &[&str]) -> Self {
-        let given = ["operator", "--runner-image=lodge/vm-runner:1"].iter().chain(arguments);
-        let config = Config::from(Args::parse_from(given));
-        let writers = Writers::default();
         let shown = Arc::clone(&seconds);
         let clock =
             Clock::new(move || SystemTime::UNIX_EPOCH + Duration::from_secs(shown.load(Ordering::Relaxed)));
-        let metrics = Arc::new(Metrics::default());
-        let (announcer, outbox) = Announcer::new();
-        let publisher = Publisher::new(api.client(), &config.identity, Arc::clone(&metrics));
-        let context = Context::new(api.client(), config, writers.stores(), announcer, metrics, clock.clone());
+        let replica = Replica::new(&api, arguments, clock.clone());
+        let context = Arc::clone(&replica.context);
         context.authority.set(Authority::generate(clock.now()).unwrap());
-        let mut fixture = Self {
-            api,
-            context: Arc::new(context),
-            runner: InMemoryRunner::new(),
-            writers,
-            seconds,
-            publisher,
-            outbox,
-        };
+        let mut fixture = Self { api, context, runner: InMemoryRunner::new(), replica, seconds };
         fixture.sync();
         fixture
     }
@@ -119,18 +97,17 @@ impl Fixture {
 
     /// The runner's pod comes up and is connected.
     pub(crate) fn connect_runner(&self) {
-        let connection: Arc<dyn RunnerConnection> = Arc::clone(&self.runner) as _;
-        self.context.roster.connected(&self.runner_id(), connection, self.runner.states());
+        self.replica.connect(&self.runner);
     }
 
     /// The connection to the runner breaks.
     pub(crate) fn disconnect_runner(&self) {
-        self.context.roster.disconnected(&self.runner_id(), Some("connection refused".to_owned()));
+        self.replica.disconnect();
     }
 
     /// The shared runner of the namespace.
     pub(crate) fn runner_id(&self) -> RunnerId {
-        RunnerId { namespace: "team-a".to_owned(), pod: "lodge-runner-0".to_owned() }
+        replica::runner_id()
     }
 
     /// Lets time pass, for the clock and for Tokio.
@@ -149,7 +126,7 @@ impl Fixture {
         self.sync();
         let watched = self.context.stores.workspaces.get(&ObjectRef::new(name).within("team-a")).unwrap();
         let result = workspace::reconcile(watched, Arc::clone(&self.context)).await;
-        self.publisher.flush(&mut self.outbox).await;
+        self.replica.announce().await;
         self.sync();
         result
     }
@@ -183,43 +160,9 @@ impl Fixture {
 
     /// Brings the stores up to date, as the watches would.
     pub(crate) fn sync(&mut self) {
-        let Writers {
-            workspaces,
-            cron_jobs,
-            namespaces,
-            pods,
-            stateful_sets,
-            services,
-            network_policies,
-            secrets,
-        } = &mut self.writers;
-        fill(workspaces, self.api.list("/apis/lodge.dev/v1alpha1", "workspaces"));
-        fill(cron_jobs, self.api.list("/apis/lodge.dev/v1alpha1", "cronjobs"));
-        fill(namespaces, self.api.list("/api/v1", "namespaces"));
-        fill(pods, self.api.list("/api/v1", "pods"));
-        fill(stateful_sets, ours(self.api.list("/apis/apps/v1", "statefulsets")));
-        fill(services, ours(self.api.list("/api/v1", "services")));
-        fill(network_policies, ours(self.api.list("/apis/networking.k8s.io/v1", "networkpolicies")));
-        fill(secrets, ours(self.api.list("/api/v1", "secrets")));
+        self.replica.sync();
         for watched in self.context.stores.workspaces.state() {
             workspace::notice(&watched, &self.context);
         }
     }
-}
-
-/// What a watch by our label shows.
-fn ours(objects: Vec<Value>) -> Vec<Value> {
-    let manager = "app.kubernetes.io/managed-by";
-    objects.into_iter().filter(|object| object["metadata"]["labels"][manager] == "lodge-operator").collect()
-}
-
-fn fill<K>(writer: &mut Writer<K>, objects: Vec<Value>)
-where
-    K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + 'static,
-{
-    writer.apply_watcher_event(&Event::Init);
-    for object in objects {
-        writer.apply_watcher_event(&Event::InitApply(serde_json::from_value(object).unwrap()));
-    }
-    writer.apply_watcher_event(&Event::InitDone);
 }

@@ -1,5 +1,6 @@
 //! A runner in memory: keeps what it is told, refuses what it doesn't know, and fails when told to.
 
+use crate::workspace_state::never_used;
 use async_trait::async_trait;
 use futures::{
     channel::mpsc::{UnboundedSender, unbounded},
@@ -12,8 +13,7 @@ use std::{
     time::Duration,
 };
 use vm_api::{
-    Power, Problem, ProblemCode, Run, RunEnd, RunList, RunRequest, SleepReason, StorageState,
-    WorkspaceChange, WorkspaceConfig, WorkspaceState,
+    Problem, ProblemCode, Run, RunEnd, RunList, RunRequest, WorkspaceChange, WorkspaceConfig, WorkspaceState,
 };
 
 /// A runner in memory.
@@ -182,7 +182,7 @@ impl InMemoryRunner {
 
 impl State {
     fn state(&self, uid: &str, config: &WorkspaceConfig) -> WorkspaceState {
-        self.said.get(uid).cloned().unwrap_or_else(|| state(uid, config))
+        self.said.get(uid).cloned().unwrap_or_else(|| never_used(uid, config))
     }
 
     /// Refuses whoever's binding is over.
@@ -198,24 +198,6 @@ impl State {
 
 fn refusal(code: ProblemCode, detail: &str) -> Error {
     Error::Refused(Box::new(Problem::new(code, detail)))
-}
-
-/// What a runner says about a workspace that was never used.
-pub(crate) fn state(uid: &str, config: &WorkspaceConfig) -> WorkspaceState {
-    WorkspaceState {
-        uid: uid.to_owned(),
-        namespace: config.namespace.clone(),
-        name: config.name.clone(),
-        generation: config.generation,
-        epoch: config.epoch,
-        power: Power::Asleep,
-        sleep: Some(SleepReason::NotStarted),
-        message: None,
-        restart_required: Vec::new(),
-        storage: StorageState { persistent: false, reason: None },
-        last_wake: None,
-        usage: None,
-    }
 }
 
 #[async_trait]
@@ -316,8 +298,8 @@ impl RunnerConnection for InMemoryRunner {
         let mut inner = self.0.lock().unwrap();
         let (watcher, changes) = unbounded();
         for (uid, config) in &inner.workspaces {
-            let _ =
-                watcher.unbounded_send(Some(WorkspaceChange::State { state: Box::new(state(uid, config)) }));
+            let _ = watcher
+                .unbounded_send(Some(WorkspaceChange::State { state: Box::new(never_used(uid, config)) }));
         }
         let _ = watcher.unbounded_send(Some(WorkspaceChange::Synced));
         inner.watchers.push(watcher);

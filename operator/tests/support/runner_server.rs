@@ -1,5 +1,6 @@
 //! A runner's control API over mutual TLS, in memory.
 
+use crate::workspace_state::never_used;
 use axum::{
     Json, Router,
     body::Body,
@@ -29,10 +30,7 @@ use std::{
 };
 use tokio::{net::TcpListener, sync::broadcast};
 use tokio_rustls::TlsAcceptor;
-use vm_api::{
-    Power, Problem, ProblemCode, Run, RunEnd, RunList, RunRequest, SleepReason, StorageState,
-    WorkspaceChange, WorkspaceConfig, WorkspaceState, sse,
-};
+use vm_api::{Problem, ProblemCode, Run, RunEnd, RunList, RunRequest, WorkspaceChange, WorkspaceConfig, sse};
 
 /// A runner that answers until it is dropped.
 pub(crate) struct RunnerServer {
@@ -101,23 +99,6 @@ fn server_config(leaf: &Leaf) -> ServerConfig {
     config
 }
 
-fn state(uid: &str, config: &WorkspaceConfig) -> WorkspaceState {
-    WorkspaceState {
-        uid: uid.to_owned(),
-        namespace: config.namespace.clone(),
-        name: config.name.clone(),
-        generation: config.generation,
-        epoch: config.epoch,
-        power: Power::Asleep,
-        sleep: Some(SleepReason::NotStarted),
-        message: None,
-        restart_required: Vec::new(),
-        storage: StorageState { persistent: false, reason: None },
-        last_wake: None,
-        usage: None,
-    }
-}
-
 async fn put_workspace(
     State(runner): State<Shared>,
     Path(uid): Path<String>,
@@ -126,7 +107,7 @@ async fn put_workspace(
     if config.software.iter().any(|package| package.name == "nope") {
         return refuse(Problem::new(ProblemCode::SoftwareUnknown, "there is no package \"nope\""));
     }
-    let state = state(&uid, &config);
+    let state = never_used(&uid, &config);
     runner.workspaces.lock().unwrap().insert(uid, config);
     let _ = runner.changes.send(WorkspaceChange::State { state: Box::new(state.clone()) });
     Json(state).into_response()
@@ -134,7 +115,7 @@ async fn put_workspace(
 
 async fn get_workspace(State(runner): State<Shared>, Path(uid): Path<String>) -> Response {
     match runner.workspaces.lock().unwrap().get(&uid) {
-        Some(config) => Json(state(&uid, config)).into_response(),
+        Some(config) => Json(never_used(&uid, config)).into_response(),
         None => refuse(Problem::new(ProblemCode::WorkspaceNotFound, "this runner has no such workspace")),
     }
 }
@@ -192,7 +173,7 @@ async fn stop_run(State(runner): State<Shared>, Path((uid, name)): Path<(String,
 async fn watch(State(runner): State<Shared>) -> Response {
     let changes = runner.changes.subscribe();
     let list: Vec<_> =
-        runner.workspaces.lock().unwrap().iter().map(|(uid, config)| state(uid, config)).collect();
+        runner.workspaces.lock().unwrap().iter().map(|(uid, config)| never_used(uid, config)).collect();
     let list = list.into_iter().map(|state| WorkspaceChange::State { state: Box::new(state) });
     let told = futures::stream::iter(list.chain([WorkspaceChange::Synced]).collect::<Vec<_>>());
     let changes =

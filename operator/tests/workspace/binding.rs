@@ -349,7 +349,7 @@ async fn a_status_that_was_lost_while_the_runner_forgot_is_found_again_step_by_s
 async fn a_workspace_whose_status_was_lost_is_found_on_the_runner_that_has_it() {
     let mut fixture = Fixture::with_ada(json!({}));
     let config = vm_api::WorkspaceConfig { epoch: 4, ..vm_api::WorkspaceConfig::new("team-a", "ada") };
-    let told = crate::in_memory_runner::state(ADA_UID, &config);
+    let told = crate::workspace_state::never_used(ADA_UID, &config);
     let second = RunnerId { pod: "lodge-runner-1".to_owned(), ..fixture.runner_id() };
     fixture.connect_runner();
     fixture.context.roster.connected(&second, Arc::clone(&fixture.runner) as _, [told]);

@@ -2,7 +2,7 @@
 
 use crate::{
     fixture::{ADA, ADA_UID, Fixture},
-    in_memory_runner::state,
+    workspace_state::never_used,
 };
 use http::{Method, StatusCode};
 use kube::runtime::controller::Action;
@@ -22,7 +22,7 @@ async fn bound() -> Fixture {
 
 /// The runner tells that something changed, and says so when it is asked.
 fn tell(fixture: &Fixture, change: impl FnOnce(&mut WorkspaceState)) {
-    let mut state = state(ADA_UID, &fixture.runner.config(ADA_UID).unwrap());
+    let mut state = never_used(ADA_UID, &fixture.runner.config(ADA_UID).unwrap());
     change(&mut state);
     fixture.runner.say(state.clone());
     fixture.context.roster.observe(&fixture.runner_id(), state);
@@ -109,7 +109,7 @@ async fn one_that_is_being_woken_right_now_stays() {
     let mut fixture = bound().await;
     fixture.pass(HOUR + Duration::from_secs(1)).await;
     // The stream hasn't told yet.
-    let mut waking = state(ADA_UID, &fixture.runner.config(ADA_UID).unwrap());
+    let mut waking = never_used(ADA_UID, &fixture.runner.config(ADA_UID).unwrap());
     waking.power = Power::Waking;
     fixture.runner.say(waking);
     fixture.reconcile().await.unwrap();

@@ -2,7 +2,8 @@
 
 use crate::{
     fixture::{ADA, ADA_UID, Fixture},
-    in_memory_runner::{InMemoryRunner, state},
+    in_memory_runner::InMemoryRunner,
+    workspace_state::never_used,
 };
 use async_trait::async_trait;
 use futures::channel::mpsc;
@@ -179,7 +180,7 @@ async fn what_a_runner_tells_leads_to_a_reconcile_only_if_it_is_news() {
     following.pod(Some("pod-1")).await;
     following.fixture.reconcile().await.unwrap();
     following.due();
-    let mut told = state(ADA_UID, &following.fixture.runner.config(ADA_UID).unwrap());
+    let mut told = never_used(ADA_UID, &following.fixture.runner.config(ADA_UID).unwrap());
     following.fixture.runner.tell(WorkspaceChange::State { state: Box::new(told.clone()) });
     following.settle().await;
     assert!(following.due().is_empty());

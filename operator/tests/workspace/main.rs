@@ -21,3 +21,7 @@ mod fixture;
 #[allow(dead_code, reason = "what it can do about runs is for the tests of CronJobs")]
 #[path = "../support/in_memory_runner.rs"]
 mod in_memory_runner;
+#[path = "../support/replica.rs"]
+mod replica;
+#[path = "../support/workspace_state.rs"]
+mod workspace_state;

@@ -2,7 +2,7 @@
 
 use crate::{
     fixture::{ADA_UID, Fixture},
-    in_memory_runner::state,
+    workspace_state::never_used,
 };
 use kube::runtime::controller::Action;
 use lodge_crds::ObservedPower;
@@ -20,7 +20,7 @@ async fn bound() -> Fixture {
 
 /// The runner tells that something changed.
 fn tell(fixture: &Fixture, change: impl FnOnce(&mut WorkspaceState)) {
-    let mut state = state(ADA_UID, &fixture.runner.config(ADA_UID).unwrap());
+    let mut state = never_used(ADA_UID, &fixture.runner.config(ADA_UID).unwrap());
     change(&mut state);
     fixture.context.roster.observe(&fixture.runner_id(), state);
 }
@@ -275,7 +275,7 @@ async fn the_generation_that_the_vm_runs_is_told_while_it_runs() {
     fixture.pass(Duration::from_secs(1)).await;
     fixture.reconcile().await.unwrap();
     assert_eq!(fixture.ada().status.unwrap().booted_generation, Some(1));
-    let mut state = state(ADA_UID, &fixture.runner.config(ADA_UID).unwrap());
+    let mut state = never_used(ADA_UID, &fixture.runner.config(ADA_UID).unwrap());
     awake(&mut state);
     state.restart_required = vec!["spec.limits.processes".to_owned()];
     fixture.runner.say(state);
