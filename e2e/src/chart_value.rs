@@ -8,10 +8,12 @@ use crate::{
 };
 use anyhow::{Context, Result};
 
-/// While this lives the chart is installed with another value; then as before.
+/// While this lives the chart is installed with another value; then as before. Several nest.
 #[derive(Debug)]
 pub struct ChartValue {
     cluster: Cluster,
+    /// The release as it was.
+    revision: String,
 }
 
 impl ChartValue {
@@ -21,21 +23,32 @@ impl ChartValue {
     /// If Helm fails.
     pub fn set(cluster: &Cluster, assignment: &str) -> Result<Self> {
         let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/lodge");
-        let value = Self { cluster: cluster.clone() };
+        let revision = revision(cluster)?;
+        let value = Self { cluster: cluster.clone(), revision };
         value.helm(&["upgrade", "lodge", chart, "--reuse-values", "--set", assignment])?;
         Ok(value)
     }
 
     fn helm(&self, args: &[&str]) -> Result<()> {
-        let flags = ["-n", SYSTEM_NAMESPACE, "--wait", "--timeout", "120s"];
-        let mut helm = command(self.cluster.bin.join("helm"), [args, &flags].concat());
-        run(helm.env("KUBECONFIG", &self.cluster.kubeconfig))?.success().context("helm").map(drop)
+        helm(&self.cluster, &[args, &["--wait", "--timeout", "120s"]].concat()).map(drop)
     }
+}
+
+/// The number that Helm knows the release by, as it is now.
+fn revision(cluster: &Cluster) -> Result<String> {
+    let history = helm(cluster, &["history", "lodge", "--max", "1", "-o", "json"])?;
+    let history: serde_json::Value = serde_json::from_str(&history)?;
+    history.pointer("/0/revision").map(ToString::to_string).context("the release has a revision")
+}
+
+fn helm(cluster: &Cluster, args: &[&str]) -> Result<String> {
+    let mut helm = command(cluster.bin.join("helm"), [args, &["-n", SYSTEM_NAMESPACE]].concat());
+    run(helm.env("KUBECONFIG", &cluster.kubeconfig))?.success().context("helm")
 }
 
 impl Drop for ChartValue {
     fn drop(&mut self) {
         // A failure is noticed by the next `make up`, which compares the values.
-        drop(self.helm(&["rollback", "lodge"]));
+        drop(self.helm(&["rollback", "lodge", &self.revision]));
     }
 }

@@ -21,6 +21,7 @@ pub mod node;
 pub mod noise;
 pub mod percentile;
 pub mod runner_peer;
+pub mod stream;
 pub mod terminal;
 pub mod token;
 pub mod user;

@@ -2,6 +2,7 @@
 
 use crate::{cluster::Cluster, command::Finished};
 use anyhow::{Context, Result, ensure};
+use lodge_crds::{CronJob, CronJobStatus};
 use std::{
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
@@ -67,6 +68,34 @@ impl Namespace {
             anyhow::bail!("{object} is not Ready: {}\n{status}", waited.stderr);
         }
         Ok(())
+    }
+
+    /// Applies a CronJob for a workspace of this namespace; `spec` is the rest of its spec (YAML, indented by two spaces).
+    ///
+    /// # Errors
+    /// If it is refused.
+    pub fn apply_cron_job(&self, name: &str, workspace: &str, spec: &str) -> Result<()> {
+        self.cluster.apply(&self.cron_job(name, workspace, spec))?.success().map(drop)
+    }
+
+    /// The manifest of a CronJob.
+    #[must_use]
+    pub fn cron_job(&self, name: &str, workspace: &str, spec: &str) -> String {
+        format!(
+            "apiVersion: lodge.dev/v1alpha1\nkind: CronJob\nmetadata:\n  name: {name}\n  namespace: {}\n\
+             spec:\n  workspaceRef: {{name: {workspace}}}\n{spec}\n",
+            self.name
+        )
+    }
+
+    /// The status of a CronJob.
+    ///
+    /// # Errors
+    /// If there is no such CronJob.
+    pub fn cron_job_status(&self, name: &str) -> Result<CronJobStatus> {
+        let get = ["get", "cronjobs.lodge.dev", name, "-n", &self.name, "-o", "json"];
+        let cron_job: CronJob = serde_json::from_str(&self.cluster.kubectl(&get)?.success()?)?;
+        Ok(cron_job.status.unwrap_or_default())
     }
 
     /// Runs argv in a workspace by `kubectl lodge exec`, as administrator.

@@ -1,7 +1,7 @@
 //! Users with few rights: a service account, its token, and a kubeconfig that holds nothing else.
 
 use crate::{cluster::Cluster, command::Finished, namespace::Namespace};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tempfile::NamedTempFile;
 
 /// A service account of a throw-away namespace, used with its token.
@@ -63,6 +63,27 @@ impl User {
     pub fn lodge(&self, args: &[&str]) -> Result<Finished> {
         let mut plugin = crate::command::command(self.cluster.bin.join("kubectl-lodge"), args);
         crate::command::run(plugin.env("KUBECONFIG", self.kubeconfig.path()))
+    }
+
+    /// Whether `kubectl auth can-i` says yes to this user: to a verb on a virtual subresource of one Workspace.
+    ///
+    /// # Errors
+    /// If it can't be asked, or says neither yes nor no.
+    pub fn can_i(
+        &self,
+        namespace: &Namespace,
+        workspace: &str,
+        verb: &str,
+        subresource: &str,
+    ) -> Result<bool> {
+        let (object, subresource) =
+            (format!("workspaces.lodge.dev/{workspace}"), format!("--subresource={subresource}"));
+        let answer = self.kubectl(&["auth", "can-i", verb, &object, &subresource, "-n", &namespace.name])?;
+        match answer.stdout.trim() {
+            "yes" => Ok(true),
+            "no" => Ok(false),
+            _ => bail!("kubectl auth can-i {verb} {object} {subresource}: {answer:?}"),
+        }
     }
 
     /// Runs `kubectl` as this user.

@@ -1,6 +1,14 @@
-//! What survives when parts are killed. One test at a time: they disturb the whole cluster.
+//! What survives when parts are killed, replaced, or away. One test at a time: they disturb the whole cluster. Those that
+//! disturb different parts, and bear with each other, run beside each other.
 
 #![cfg(test)]
+
+#[path = "faults/gateway_replaced.rs"]
+mod gateway_replaced;
+#[path = "faults/operator_away.rs"]
+mod operator_away;
+#[path = "faults/upgrade.rs"]
+mod upgrade;
 
 use anyhow::{Context, Result};
 use e2e::{
@@ -11,15 +19,20 @@ use e2e::{
     node,
 };
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::{Duration, Instant},
 };
 
-static ALONE: Mutex<()> = Mutex::new(());
+static TURN: RwLock<()> = RwLock::new(());
 
-/// Waits for the turn of a test.
-fn alone() -> MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+/// Waits for the turn of a test that runs by itself.
+fn alone() -> RwLockWriteGuard<'static, ()> {
+    TURN.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for the turn of a test that bears with others of its kind.
+fn beside() -> RwLockReadGuard<'static, ()> {
+    TURN.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[test]

@@ -6,11 +6,12 @@ use e2e::{
     command::{command, run_with_input},
     namespace::{Namespace, eventually},
 };
+use lodge_crds::RunOutcome;
 use std::time::Duration;
 
-/// What Flux says of a Workspace.
-fn kstatus(cluster: &Cluster, namespace: &Namespace, name: &str) -> Result<String> {
-    let get = ["get", "workspace", name, "-n", &namespace.name, "-o", "json"];
+/// What Flux says of an object, such as `workspace/ada`.
+fn kstatus(cluster: &Cluster, namespace: &Namespace, object: &str) -> Result<String> {
+    let get = ["get", object, "-n", &namespace.name, "-o", "json"];
     let object = cluster.kubectl(&get)?.success()?;
     let mut flux = command(cluster.bin.join("lodge-cluster"), ["kstatus"]);
     let line = run_with_input(&mut flux, object.as_bytes())?.success()?;
@@ -55,7 +56,7 @@ fn days_of_sleeping_and_waking_leave_no_difference_to_what_git_says() -> Result<
         eventually(Duration::from_secs(90), || {
             Ok(cluster.field(&namespace.name, "workspace/ada", ".status.power")? == "Asleep")
         })?;
-        assert_eq!(kstatus(&cluster, &namespace, "ada")?, "Current", "asleep is healthy");
+        assert_eq!(kstatus(&cluster, &namespace, "workspace/ada")?, "Current", "asleep is healthy");
         let diff = kubectl_with(&cluster, &["diff", "--server-side", manager, "-f", "-"], &manifest)?;
         assert_eq!((diff.code, diff.stdout.as_str()), (0, ""), "{}", diff.stderr);
     }
@@ -69,6 +70,47 @@ fn days_of_sleeping_and_waking_leave_no_difference_to_what_git_says() -> Result<
 
 #[test]
 #[ignore = "needs the local cluster: make test runs it"]
+fn runs_leave_no_difference_to_what_git_says_of_a_cron_job() -> Result<()> {
+    let cluster = Cluster::find()?;
+    let namespace = Namespace::create(&cluster, "gitcron")?;
+    namespace.ready_workspace("ada", "")?;
+    let manager = "--field-manager=argocd-controller";
+    let apply = |manifest: &str| {
+        kubectl_with(&cluster, &["apply", "--server-side", manager, "-f", "-"], manifest)?.success()
+    };
+    let assert_same = |manifest: &str| {
+        let diff = kubectl_with(&cluster, &["diff", "--server-side", manager, "-f", "-"], manifest)?;
+        assert_eq!((diff.code, diff.stdout.as_str()), (0, ""), "{}", diff.stderr);
+        anyhow::Ok(())
+    };
+    let spec = "  schedule: '*/2 * * * * *'\n  action: {exec: {command: 'true'}}";
+    let manifest = namespace.cron_job("often", "ada", spec);
+    apply(&manifest)?;
+    flux_says(&cluster, &namespace, "cronjobs.lodge.dev/often", "Current")?;
+    eventually(Duration::from_secs(60), || {
+        let status = namespace.cron_job_status("often")?;
+        Ok(status.runs.iter().filter(|run| run.outcome == Some(RunOutcome::Succeeded)).count() >= 2)
+    })?;
+    assert_same(&manifest)?;
+    apply(&manifest).context("no conflict with whoever wrote what became of the runs")?;
+    let suspended = namespace.cron_job("often", "ada", &format!("{spec}\n  suspend: true"));
+    apply(&suspended)?;
+    eventually(Duration::from_secs(30), || {
+        let condition = ".status.conditions[?(@.type==\"Ready\")].reason";
+        Ok(cluster.field(&namespace.name, "cronjobs.lodge.dev/often", condition)? == "Suspended")
+    })?;
+    flux_says(&cluster, &namespace, "cronjobs.lodge.dev/often", "Current").context("suspended is healthy")?;
+    assert_same(&suspended)?;
+    namespace.apply_cron_job(
+        "never",
+        "ada",
+        "  schedule: '0 0 30 2 *'\n  action: {exec: {command: 'true'}}",
+    )?;
+    flux_says(&cluster, &namespace, "cronjobs.lodge.dev/never", "Failed").context("a day that never comes")
+}
+
+#[test]
+#[ignore = "needs the local cluster: make test runs it"]
 fn flux_sees_progress_success_and_failure() -> Result<()> {
     let cluster = Cluster::find()?;
     let namespace = Namespace::create(&cluster, "kstatus")?;
@@ -76,21 +118,21 @@ fn flux_sees_progress_success_and_failure() -> Result<()> {
     namespace.apply_workspace("ada", "")?.success()?;
     let mut seen = Vec::new();
     eventually(Duration::from_secs(60), || {
-        seen.push(kstatus(&cluster, &namespace, "ada")?);
+        seen.push(kstatus(&cluster, &namespace, "workspace/ada")?);
         Ok(seen.last().is_some_and(|last| last == "Current"))
     })?;
     seen.dedup();
     assert_eq!(seen, ["InProgress", "Current"]);
     let missing = "  env: [{name: T, valueFrom: {secretKeyRef: {name: llm, key: t}}}]";
     namespace.apply_workspace("ada", missing)?.success()?;
-    flux_says(&cluster, &namespace, "ada", "Failed").context("a Secret is missing")?;
+    flux_says(&cluster, &namespace, "workspace/ada", "Failed").context("a Secret is missing")?;
     let create = ["create", "secret", "generic", "llm", "-n", &namespace.name, "--from-literal=t=x"];
     cluster.kubectl(&create)?.success()?;
-    flux_says(&cluster, &namespace, "ada", "Current")?;
+    flux_says(&cluster, &namespace, "workspace/ada", "Current")?;
     namespace.apply_workspace("bob", "  software: [{name: emacs}]")?.success()?;
-    flux_says(&cluster, &namespace, "bob", "Failed").context("software that does not exist")?;
+    flux_says(&cluster, &namespace, "workspace/bob", "Failed").context("software that does not exist")?;
     namespace.apply_workspace("bob", "  software: [{name: common}]")?.success()?;
-    flux_says(&cluster, &namespace, "bob", "Current").context("mended")?;
+    flux_says(&cluster, &namespace, "workspace/bob", "Current").context("mended")?;
     // Held by somebody else's finalizer, so that there is something to see.
     let hold = "{\"metadata\":{\"finalizers\":[\"lodge.dev/e2e-hold\"]}}";
     let patch = |finalizers: &str| {
@@ -107,7 +149,7 @@ fn flux_sees_progress_success_and_failure() -> Result<()> {
     };
     patch(hold)?.success()?;
     cluster.kubectl(&["delete", "workspace", "bob", "-n", &namespace.name, "--wait=false"])?.success()?;
-    let seen = kstatus(&cluster, &namespace, "bob");
+    let seen = kstatus(&cluster, &namespace, "workspace/bob");
     patch("{\"metadata\":{\"finalizers\":null}}")?.success()?;
     assert_eq!(seen?, "Terminating");
     Ok(())

@@ -8,12 +8,11 @@ use e2e::{
     gateway::{Door, GatewayClient, Identity, whole},
     namespace::Namespace,
     noise::Noise,
+    stream::{ShellSocket, Shown},
 };
-use futures::{SinkExt, StreamExt};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
-use vm_api::{OutputMessage, ShellMessage, route::Workspace, sse};
+use vm_api::{OutputMessage, route::Workspace, sse};
 
 /// Everything that a stream of output says.
 #[derive(Default)]
@@ -124,7 +123,7 @@ fn a_web_socket_carries_every_byte_both_ways() -> Result<()> {
         let shell = json!({"argv": ["sh", "-c", "head -n 1 | od -An -c; cat noise"]});
         let started = client.send("POST", &route.shells(), shell.to_string()).await?;
         let id = started.json()?["id"].as_str().with_context(|| started.text())?.to_owned();
-        let (shown, exit) = attach(&door, &route.shell(&id, "attach"), b"gr\xc3\xbc\xc3\x9fe\n").await?;
+        let (shown, exit) = attach(&door, &route, &id, b"gr\xc3\xbc\xc3\x9fe\n").await?;
         assert_eq!(exit, Some(0));
         let typed = String::from_utf8_lossy(&shown[..shown.len() - noise.len()]).into_owned();
         assert!(typed.contains("303 274 303 237"), "what was typed arrived as bytes: {typed}");
@@ -135,24 +134,19 @@ fn a_web_socket_carries_every_byte_both_ways() -> Result<()> {
 }
 
 /// Attaches to a shell, types, and reads until it ends: what was shown, and the exit code.
-async fn attach(door: &Door, path: &str, keys: &[u8]) -> Result<(Vec<u8>, Option<u8>)> {
-    let stream = door.connect(&Identity::Administrator).await?;
-    let request = format!("wss://{}{path}", door.name).into_client_request()?;
-    let (mut socket, _) = tokio_tungstenite::client_async(request, stream).await.context("the WebSocket")?;
-    socket.send(Message::Binary(keys.to_vec().into())).await?;
+async fn attach(door: &Door, route: &Workspace, id: &str, keys: &[u8]) -> Result<(Vec<u8>, Option<u8>)> {
+    let mut shell = ShellSocket::attach(door, &Identity::Administrator, route, id, 0).await?;
+    shell.type_keys(keys).await?;
     let mut shown = Vec::new();
-    while let Some(message) = socket.next().await {
-        match message? {
-            Message::Binary(bytes) => shown.extend_from_slice(&bytes),
-            Message::Text(text) => {
-                if let ShellMessage::Exited(exit) = serde_json::from_str(&text)? {
-                    return Ok((shown, exit.exit_code));
-                }
+    loop {
+        match shell.next().await? {
+            Shown::Bytes(bytes) => shown.extend_from_slice(&bytes),
+            Shown::Exited(exit) => return Ok((shown, exit.exit_code)),
+            Shown::Closed(code) => {
+                bail!("closed before the shell ended, with {code:?}: {} bytes", shown.len())
             }
-            _ => {}
         }
     }
-    bail!("the WebSocket ended before the shell did: {} bytes", shown.len())
 }
 
 #[test]
