@@ -5,7 +5,6 @@ use clap::{Parser, Subcommand, ValueEnum};
 use vm_api::{EnvVar, WireDuration};
 
 use crate::cat::CatArgs;
-use crate::complete::CompleteArgs;
 use crate::completion::CompletionArgs;
 use crate::cp::CpArgs;
 use crate::cron::CronArgs;
@@ -86,9 +85,6 @@ pub(crate) enum Command {
     Completion(CompletionArgs),
     /// Print the version of this plugin
     Version,
-    /// Print what could stand at the end of a command line
-    #[command(name = "__complete", hide = true)]
-    Complete(CompleteArgs),
 }
 
 /// How a list is printed.
@@ -236,7 +232,7 @@ mod tests {
         let mut next: Vec<clap::Command> = root.get_subcommands().cloned().collect();
         while let Some(mut command) = next.pop() {
             next.extend(command.get_subcommands().cloned());
-            if command.is_hide_set() || command.get_name() == "version" {
+            if command.get_name() == "version" {
                 continue;
             }
             let help = command.render_long_help().to_string();

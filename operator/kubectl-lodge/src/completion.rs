@@ -1,22 +1,15 @@
 //! `kubectl lodge completion`: scripts that complete command lines, for `kubectl-lodge` in a shell, and for `kubectl lodge`
-//! in kubectl's own completion.
+//! in kubectl's own completion. None knows a command: all of them ask `complete`, so that they offer the same everywhere,
+//! also the names of workspaces.
 
-use clap::{Command, CommandFactory as _};
-use clap_complete::Shell;
-
-use crate::args::Args;
 use crate::error::Error;
 use crate::terminal::Terminal;
 
+const BASH: &str = include_str!("../completion/kubectl-lodge.bash");
+const ZSH: &str = include_str!("../completion/kubectl-lodge.zsh");
+const FISH: &str = include_str!("../completion/kubectl-lodge.fish");
 /// What kubectl calls to complete `kubectl lodge …`; it finds it on the PATH by its name.
-const KUBECTL: &str = "\
-#!/bin/sh
-# kubectl completes `kubectl lodge` by this program: put it on your PATH as kubectl_complete-lodge
-exec kubectl-lodge __complete \"$@\"
-";
-
-/// The program that the scripts are for.
-const NAME: &str = "kubectl-lodge";
+const KUBECTL: &str = include_str!("../completion/kubectl_complete-lodge");
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,7 +20,9 @@ Examples:
   # For `kubectl-lodge`, in bash, zsh and fish
   source <(kubectl-lodge completion bash)
   kubectl-lodge completion zsh > \"${fpath[1]}/_kubectl-lodge\"
-  kubectl-lodge completion fish > ~/.config/fish/completions/kubectl-lodge.fish";
+  kubectl-lodge completion fish > ~/.config/fish/completions/kubectl-lodge.fish
+
+`kubectl lodge` is completed in every shell in which `kubectl` is: see `kubectl completion --help`.";
 
 /// Print a script that completes command lines
 #[derive(Debug, clap::Args)]
@@ -50,22 +45,11 @@ pub(crate) enum Target {
 
 /// Prints it.
 pub(crate) fn run(args: &CompletionArgs, terminal: &mut Terminal) -> Result<u8, Error> {
-    let shell = match args.shell {
-        Target::Bash => Shell::Bash,
-        Target::Zsh => Shell::Zsh,
-        Target::Fish => Shell::Fish,
-        Target::Kubectl => return terminal.print(KUBECTL.as_bytes()).map(|()| 0),
+    let script = match args.shell {
+        Target::Bash => BASH,
+        Target::Zsh => ZSH,
+        Target::Fish => FISH,
+        Target::Kubectl => KUBECTL,
     };
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut shown(), NAME, &mut script);
-    terminal.print(&script)?;
-    Ok(0)
-}
-
-/// The command line without what is not for people.
-fn shown() -> Command {
-    let root = Args::command();
-    let commands = root.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
-    let arguments = root.get_arguments().cloned();
-    Command::new(NAME).disable_help_subcommand(true).args(arguments).subcommands(commands)
+    terminal.print(script.as_bytes()).map(|()| 0)
 }

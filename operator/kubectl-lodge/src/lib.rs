@@ -57,12 +57,25 @@ pub async fn run<I>(arguments: I, terminal: &mut Terminal) -> u8
 where
     I: IntoIterator<Item = OsString>,
 {
-    let args = match Args::try_parse_from(arguments) {
-        Ok(args) => args,
-        Err(refusal) => return explain(&refusal, terminal),
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let outcome = match complete::asked(&arguments) {
+        Some(words) => complete::run(&words, terminal).await,
+        None => match Args::try_parse_from(arguments) {
+            Ok(args) => carry_out(args, terminal).await,
+            Err(refusal) => return explain(&refusal, terminal),
+        },
     };
+    outcome.unwrap_or_else(|error| {
+        if error.is_news() {
+            terminal.tell(&format!("error: {error}"));
+        }
+        error.exit_code()
+    })
+}
+
+async fn carry_out(args: Args, terminal: &mut Terminal) -> Result<u8, Error> {
     let Args { command, cluster } = args;
-    let outcome = match command {
+    match command {
         Command::Exec(args) => exec::run(args, cluster, terminal).await,
         Command::Shell(args) => shell::run(args, cluster, terminal).await,
         Command::Cp(args) => cp::run(args, cluster, terminal).await,
@@ -78,15 +91,8 @@ where
         Command::Status(args) => status::run(args, cluster, terminal).await,
         Command::Cron(args) => cron::run(args, cluster, terminal).await,
         Command::Completion(args) => completion::run(&args, terminal),
-        Command::Complete(args) => complete::run(args, cluster, terminal).await,
         Command::Version => version(terminal),
-    };
-    outcome.unwrap_or_else(|error| {
-        if error.is_news() {
-            terminal.tell(&format!("error: {error}"));
-        }
-        error.exit_code()
-    })
+    }
 }
 
 /// Prints help or says what is wrong with a command line.

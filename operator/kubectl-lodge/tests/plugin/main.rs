@@ -1,6 +1,8 @@
 //! The plugin as its users see it: a command line, streams and an exit code, against a gateway over TLS on loopback.
 
 #[cfg(test)]
+mod completion;
+#[cfg(test)]
 mod cron;
 #[cfg(test)]
 mod exec;

@@ -1,4 +1,4 @@
-//! The plugin as a program in a terminal of its own.
+//! The plugin, or a shell around it, as a program in a terminal of its own.
 
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -25,8 +25,16 @@ pub(crate) struct Pty {
 }
 
 impl Pty {
-    /// Starts the plugin in a terminal of 100 columns and 30 rows.
+    /// Starts the plugin in a terminal.
     pub(crate) fn start(world: &World, arguments: &[&str]) -> Self {
+        let (subcommand, rest) = arguments.split_first().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-lodge"));
+        command.args([subcommand, "--kubeconfig"]).arg(world.kubeconfig()).args(rest);
+        Self::start_program(command.env_remove("LODGE_GATEWAY"))
+    }
+
+    /// Starts a program in a terminal of 100 columns and 30 rows.
+    pub(crate) fn start_program(command: &mut Command) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -36,17 +44,7 @@ impl Pty {
         let replica = OwnedFd::from(replica);
         let before = tcgetattr(&replica).unwrap();
         let stream = || Stdio::from(replica.try_clone().unwrap());
-        let (subcommand, rest) = arguments.split_first().unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_kubectl-lodge"))
-            .args([subcommand, "--kubeconfig"])
-            .arg(world.kubeconfig())
-            .args(rest)
-            .env_remove("LODGE_GATEWAY")
-            .stdin(stream())
-            .stdout(stream())
-            .stderr(stream())
-            .spawn()
-            .unwrap();
+        let child = command.stdin(stream()).stdout(stream()).stderr(stream()).spawn().unwrap();
         let master = std::fs::File::from(master);
         let shown = Arc::new(Mutex::new(Vec::new()));
         let (mut reader, sink) = (master.try_clone().unwrap(), Arc::clone(&shown));
@@ -82,17 +80,34 @@ impl Pty {
 
     /// Waits until this is shown.
     pub(crate) async fn shows(&self, text: &str) {
-        wait(text, || self.text().contains(text).then_some(())).await;
+        wait(text, &self.shown, || self.text().contains(text).then_some(())).await;
+    }
+
+    /// How much was shown, to say what comes after it.
+    pub(crate) fn mark(&self) -> usize {
+        self.shown.lock().unwrap().len()
+    }
+
+    /// Waits until this is shown after the mark, in whatever colours.
+    pub(crate) async fn shows_after(&self, mark: usize, text: &str) {
+        let since = || plain(&String::from_utf8_lossy(&self.shown.lock().unwrap()[mark..]));
+        wait(text, &self.shown, || since().contains(text).then_some(())).await;
     }
 
     /// Waits until keys come as they are typed.
     pub(crate) async fn is_raw(&self) {
-        wait("raw mode", || (!self.modes().local_modes.contains(LocalModes::ICANON)).then_some(())).await;
+        wait("raw mode", &self.shown, || {
+            (!self.modes().local_modes.contains(LocalModes::ICANON)).then_some(())
+        })
+        .await;
     }
 
     /// Waits until keys come by lines.
     pub(crate) async fn is_cooked(&self) {
-        wait("line mode", || self.modes().local_modes.contains(LocalModes::ICANON).then_some(())).await;
+        wait("line mode", &self.shown, || {
+            self.modes().local_modes.contains(LocalModes::ICANON).then_some(())
+        })
+        .await;
     }
 
     fn modes(&self) -> Termios {
@@ -102,7 +117,7 @@ impl Pty {
     /// Waits for the end of the program.
     pub(crate) async fn ends(&mut self) -> ExitStatus {
         let child = &mut self.child;
-        wait("the end", || child.try_wait().unwrap()).await
+        wait("the end", &self.shown, || child.try_wait().unwrap()).await
     }
 
     /// Checks that the terminal is as it was before.
@@ -128,13 +143,30 @@ fn set_window(terminal: impl std::os::fd::AsFd, cols: u16, rows: u16) {
     tcsetwinsize(terminal, Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
 }
 
-async fn wait<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+/// Text without colours and moves.
+fn plain(text: &str) -> String {
+    let mut pieces = text.split('\u{1b}');
+    let mut plain = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let end = match piece.chars().next() {
+            Some('[') => piece.find(|c: char| c.is_ascii_alphabetic()),
+            Some(']') => piece.find('\u{7}'),
+            Some('(') => Some(1),
+            _ => Some(0),
+        };
+        plain.push_str(end.and_then(|end| piece.get(end + 1..)).unwrap_or_default());
+    }
+    plain
+}
+
+async fn wait<T>(what: &str, shown: &Mutex<Vec<u8>>, mut look: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(began.elapsed() < PATIENCE, "{what} did not come");
+        let shown = || String::from_utf8_lossy(&shown.lock().unwrap()).into_owned();
+        assert!(began.elapsed() < PATIENCE, "{what} did not come; shown is: {}", shown());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
