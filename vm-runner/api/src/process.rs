@@ -75,6 +75,9 @@ pub struct ProcessInfo {
     pub started_at: String,
     /// Memory of its program.
     pub memory_bytes: u64,
+    /// CPU time that it has used itself, without its children, in milliseconds.
+    #[serde(default)]
+    pub cpu_ms: f64,
     /// How many ancestors are above it; present in an answer to `?tree`, which lists children after their parent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub depth: Option<u32>,

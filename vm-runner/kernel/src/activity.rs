@@ -105,7 +105,7 @@ impl Kernel {
                 memory_bytes: process.memory_bytes(),
                 open_fds: process.count_fds(|_| true),
                 age: now.saturating_sub(process.started),
-                cpu_time: process.cpu.used(),
+                cpu_time: process.cpu.used_at(now),
             }
         };
         self.inner().table.all().into_iter().map(info).collect()

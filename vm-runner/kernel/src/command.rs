@@ -3,6 +3,7 @@
 //! Every command is the leader of a session of its own, so that all it starts can be ended together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use vm_abi::{Credentials, Errno, FileType, Mode, OpenFlags, SignalSet};
@@ -348,6 +349,12 @@ impl ProcessHandle {
     #[must_use]
     pub fn has_hit(&self, limit: Limit) -> bool {
         self.process.cpu.share().hits.has(limit)
+    }
+
+    /// CPU time that the command itself has used, in its kernel.
+    #[must_use]
+    pub fn cpu_time(&self, kernel: &Kernel) -> Duration {
+        self.process.cpu.used_at(kernel.inner().clock.monotonic())
     }
 
     /// How it ended, if it has.

@@ -103,6 +103,14 @@ async fn a_process_is_charged_for_what_it_computes_and_not_for_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_host_knows_what_a_command_used_after_its_end() {
+    let machine = machine(0);
+    let command = machine.kernel.spawn(Command::new("compute").arg("30")).unwrap();
+    assert_eq!(command.wait().await, ExitStatus::Exited(0));
+    assert_near(command.cpu_time(&machine.kernel), 30, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_time_of_children_is_known_once_they_were_waited_for() {
     let machine = machine(0);
     let kernel = machine.kernel.clone();

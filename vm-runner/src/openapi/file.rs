@@ -59,7 +59,8 @@ fn of_one_file() -> Vec<Operation> {
         reading(Area::File, method, id, summary)
             .about(
                 "Content, unless the query asks for `stat`, `list` or `watch`. Symbolic links are followed for content, \
-                 lists and watches, and described by `stat`. Works while the workspace sleeps, but for `watch`.\n\nA watch \
+                 lists and watches, and described by `stat`. Works while the workspace sleeps, but for `watch`. What the kernel \
+                 makes up (`/proc`) is told as it is when it is read: whole, without a length, ranges or an entity tag.\n\nA watch \
                  is on a path: it tells what happens there, whatever is there, by guests and by this API. Writes that \
                  follow each other are told once. It goes on for 30 s without its client; a client that comes back \
                  within that time with `after` misses nothing, otherwise it is told `lost`.",
@@ -172,8 +173,8 @@ fn of_many() -> Vec<Operation> {
         }]}))
         .problems(&[ProblemCode::LimitBuffers]);
     let archive_out = reading(Area::Archive, "GET", "readArchive", "A tree as a tar archive.")
-        .about("Symbolic and hard links, modes and times to the nanosecond are kept (pax headers). Sockets, `/proc` and \
-            `/dev` are left out; a file that cannot be read breaks the transfer. Works while the workspace sleeps.")
+        .about("Symbolic and hard links, modes and times to the nanosecond are kept (pax headers). Sockets and \
+            what is in `/proc` and `/dev` are left out, unless it is one of their files that is asked for; a file that cannot be read breaks the transfer. Works while the workspace sleeps.")
         .query("path", "The tree, or one file.")
         .query("exclude", "As for lists.")
         .bytes(200, file_archive::MEDIA_TYPE, "The archive.");

@@ -16,7 +16,8 @@ const FOUND: [ProblemCode; 2] = [ProblemCode::ProcessNotFound, ProblemCode::Inva
 fn example() -> Value {
     json!({
         "pid": 7, "parent": 1, "group": 7, "session": 7, "argv": ["sleep", "60"], "state": "running",
-        "startedAt": "2026-11-22T16:00:00Z", "memoryBytes": 1_048_576, "output": {"first": 0, "end": 12},
+        "startedAt": "2026-11-22T16:00:00Z", "memoryBytes": 1_048_576, "cpuMs": 12.5,
+        "output": {"first": 0, "end": 12},
     })
 }
 

@@ -28,6 +28,8 @@ pub(crate) enum Expected {
     Killed,
     /// It harms nobody else: whatever comes of it, the supervisor and the neighbours go on.
     Harmless,
+    /// The supervisor ends the process, for `spec.limits.memory`, and says so.
+    EndedForMemory,
     /// It is needed for the work of a vm process.
     Granted,
 }
@@ -104,6 +106,10 @@ fn killed(name: &'static str, run: fn(&Scene) -> io::Result<()>) -> Attempt {
 
 fn harmless(name: &'static str, run: fn(&Scene) -> io::Result<()>) -> Attempt {
     Attempt { name, expected: Expected::Harmless, run }
+}
+
+fn ended_for_memory(name: &'static str, run: fn(&Scene) -> io::Result<()>) -> Attempt {
+    Attempt { name, expected: Expected::EndedForMemory, run }
 }
 
 fn granted(name: &'static str, run: fn(&Scene) -> io::Result<()>) -> Attempt {

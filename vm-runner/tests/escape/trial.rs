@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use vm_api::{Health, Power};
+use vm_api::{Health, Power, SleepReason};
 
 use crate::attempt::{self, Attempt, Expected, Scene};
 use crate::prisoner::{GOT_THROUGH, ORDER, OUTCOME};
@@ -51,8 +51,8 @@ async fn run() -> ExitCode {
 enum Outcome {
     /// What the prisoner says.
     Told(String),
-    /// How the process ended.
-    Died(String),
+    /// How the process ended, and why its workspace sleeps.
+    Died(String, Option<SleepReason>),
     Silent,
 }
 
@@ -93,16 +93,21 @@ impl<'a> Trial<'a> {
                 let is_refused = told != GOT_THROUGH;
                 (told, is_refused)
             }
-            (Expected::Killed, Outcome::Died(how)) => {
+            (Expected::Killed, Outcome::Died(how, _)) => {
                 let is_by_filter = how.contains("SIGSYS");
                 (how, is_by_filter)
+            }
+            (Expected::EndedForMemory, Outcome::Died(how, reason)) => {
+                let is_told =
+                    how.contains("spec.limits.memory is 512 MiB") && reason == Some(SleepReason::MemoryLimit);
+                (how, is_told)
             }
             (Expected::Granted, Outcome::Told(told)) => {
                 let is_granted = told == GOT_THROUGH;
                 (told, is_granted)
             }
-            (Expected::Harmless, Outcome::Told(text) | Outcome::Died(text)) => (text, true),
-            (_, Outcome::Told(text) | Outcome::Died(text)) => (text, false),
+            (Expected::Harmless, Outcome::Told(text) | Outcome::Died(text, _)) => (text, true),
+            (_, Outcome::Told(text) | Outcome::Died(text, _)) => (text, false),
             (_, Outcome::Silent) => ("no answer".to_owned(), false),
         };
         match self.damage().await {
@@ -150,7 +155,7 @@ impl<'a> Trial<'a> {
             }
             if !is_alive(pid) {
                 let state = self.runner.workspace(PRISONER).await.wait_for(Power::Asleep).await;
-                return Outcome::Died(state.message.unwrap_or_default());
+                return Outcome::Died(state.message.unwrap_or_default(), state.sleep);
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use vm_api::{ExecRequest, Health, Problem, WireDuration};
+use vm_api::{ExecRequest, Health, Power, Problem, ProcessInfo, ProcessRequest, WireDuration};
 
 use crate::runner::{Answer, Runner};
 
@@ -69,6 +69,40 @@ async fn programs_that_find_no_memory_are_killed_and_the_others_run_on() {
         "what others ran into is not its own"
     );
 }
+
+#[tokio::test]
+#[ignore = "needs the guest software: make test runs it"]
+async fn a_program_that_asks_for_more_memory_than_allowed_says_so_however_it_was_started() {
+    let runner = Runner::start().await;
+    let workspace = runner.workspace_with("a", |config| config.limits.memory_bytes = 32 << 20).await;
+    let program = wat::parse_str(GROWS_UNTIL_REFUSED).unwrap();
+    assert!(workspace.put("/home/agent/grow", program).await.status.is_success());
+    let ended = workspace.sh("chmod +x grow; ./grow").await;
+    let mib = ended.exit_code.unwrap();
+    assert!((4..32).contains(&mib), "it got {mib} MiB of 32: {ended:?}");
+    assert_eq!(ended.limit.as_deref(), Some("spec.limits.memory"), "{ended:?}");
+    let argv = vec!["/home/agent/grow".to_owned()];
+    let request = ProcessRequest { argv: Some(argv), ..ProcessRequest::default() };
+    let started: ProcessInfo = runner.post(&workspace.routes.processes(), &request).await.json();
+    let wait = format!("{}?timeout=30s", workspace.routes.process(started.pid, "wait"));
+    let exit = runner.get(&wait).await.json::<ProcessInfo>().exit.unwrap();
+    assert_eq!(exit.limit.as_deref(), Some("spec.limits.memory"), "{exit:?}");
+    let state = workspace.state().await;
+    assert_eq!((state.power, state.sleep), (Power::Awake, None), "the VM goes on");
+    assert_eq!(workspace.sh("echo fine").await.stdout, "fine\n");
+}
+
+/// Takes memory until it gets no more; its exit code is how many MiB it got.
+const GROWS_UNTIL_REFUSED: &str = r#"(module
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1)
+  (func (export "_start") (local $mib i32)
+    (loop $again
+      (if (i32.eq (memory.grow (i32.const 16)) (i32.const -1))
+        (then (call $exit (local.get $mib))))
+      (local.set $mib (i32.add (local.get $mib) (i32.const 1)))
+      (br_if $again (i32.lt_u (local.get $mib) (i32.const 200))))
+    (call $exit (i32.const 255))))"#;
 
 #[tokio::test]
 #[ignore = "needs the guest software: make test runs it"]

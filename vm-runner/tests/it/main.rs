@@ -10,6 +10,7 @@ mod exec_stream;
 mod fencing;
 mod files;
 mod files_archive;
+mod files_made_up;
 mod files_tree;
 mod files_watch;
 mod files_write;

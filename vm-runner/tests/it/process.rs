@@ -63,6 +63,33 @@ async fn a_process_outlives_its_request_and_tells_how_it_ended() {
 
 #[tokio::test]
 #[ignore = "needs the guest software: make test runs it"]
+async fn a_process_tells_its_cpu_time_while_it_runs_and_after_it_has_ended() {
+    let runner = Runner::start().await;
+    let workspace = runner.workspace("a").await;
+    let busy = start(&runner, &workspace, &command("while :; do :; done")).await;
+    let idle = start(&runner, &workspace, &command("exec sleep 1000")).await;
+    let show = async |pid| -> ProcessInfo { runner.get(&workspace.routes.process(pid, "")).await.json() };
+    let began = Instant::now();
+    let used = loop {
+        let now = show(busy.pid).await;
+        assert!(now.memory_bytes > 0, "{now:?}");
+        if now.cpu_ms > 100.0 {
+            break now.cpu_ms;
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "{now:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(show(idle.pid).await.cpu_ms < 100.0, "who waits uses none");
+    let kill = KillRequest { signal: Some(SignalName::Number(9)), group: true };
+    runner.post(&workspace.routes.process(busy.pid, "kill"), &kill).await;
+    let ended = wait(&runner, &workspace, busy.pid).await;
+    assert!(ended.cpu_ms >= used, "{ended:?}");
+    let later = show(busy.pid).await;
+    assert_eq!((later.state, later.cpu_ms, later.memory_bytes), (ProcessState::Ended, ended.cpu_ms, 0));
+}
+
+#[tokio::test]
+#[ignore = "needs the guest software: make test runs it"]
 async fn everything_that_runs_is_listed_as_a_tree() {
     let runner = Runner::start().await;
     let workspace = runner.workspace("a").await;

@@ -11,6 +11,7 @@ mod condition;
 mod copy;
 mod delete;
 mod list;
+mod made_up;
 mod read;
 mod shared;
 mod stat;

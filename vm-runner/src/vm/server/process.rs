@@ -185,7 +185,7 @@ async fn wait(vm: &Arc<Vm>, pid: Pid, request: &Request) -> Result<Response, Pro
     } else if let Some(process) = vm.kernel().process(pid)
         && let Ok(status) = tokio::time::timeout(timeout, process.wait()).await
     {
-        view::set_status(&mut info, status);
+        view::set_status(&mut info, status, process.cpu_time(vm.kernel()));
     }
     Ok(web::json(StatusCode::OK, &info))
 }

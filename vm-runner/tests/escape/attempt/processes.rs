@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Attempt, HERE, call, granted, killed, refused, text, tried};
+use super::{Attempt, HERE, call, ended_for_memory, granted, killed, refused, text, tried};
 
 pub(super) fn attempts() -> impl Iterator<Item = Attempt> {
     new_ones().into_iter().chain(others()).chain(signals()).chain(itself())
@@ -29,6 +29,13 @@ fn new_ones() -> Vec<Attempt> {
         refused("make a process whose flags no filter sees", |_| {
             let arguments = [0_u64; 8];
             tried(libc::SYS_clone3, &[arguments.as_ptr() as usize, size_of_val(&arguments)])
+        }),
+        ended_for_memory("take memory that no limit of guests counts", |_| {
+            // Twice what a VM may have by default; whoever looks at memory does so every second.
+            let taken: Vec<Vec<u8>> = (0..1664).map(|_| vec![1; 1 << 20]).collect();
+            std::thread::sleep(std::time::Duration::from_secs(8));
+            drop(std::hint::black_box(taken));
+            Ok(())
         }),
         granted("start a thread", |_| {
             std::thread::spawn(|| {}).join().map_err(|_| io::Error::other("it panicked"))

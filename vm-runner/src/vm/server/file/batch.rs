@@ -11,6 +11,7 @@ use vm_api::{
 use vm_vfs::Location;
 
 use super::condition::Condition;
+use super::made_up::{self, is_made_up};
 use super::{Target, make_parents, read as content, stat, write as put};
 use crate::http::{self as web, Request, Response};
 use crate::vm::boot::Vm;
@@ -66,14 +67,16 @@ fn check_count(count: usize) -> Result<(), Problem> {
 
 fn read_one(target: &Target<'_>, left: &mut u64, held: &mut Held) -> Result<(FileStat, Vec<u8>), Problem> {
     let (location, before) = content::open(target)?;
-    if before.size > *left {
-        let detail = format!(
-            "{} has {} bytes, and {left} of the {MAX_BATCH_BYTES} bytes of a batch are left; read it by itself",
-            shown(&target.path),
-            before.size
-        );
-        return Err(Problem::new(ProblemCode::ResponseTooLarge, detail).with_path(&target.path));
+    if is_made_up(&location) {
+        let used = MAX_BATCH_BYTES - *left;
+        let bytes = made_up::read_whole(target, &location, |room| {
+            held.grow_to(usize::try_from(2 * (used + room as u64)).unwrap_or(usize::MAX))
+        })?;
+        check_left(target, bytes.len() as u64, *left)?;
+        *left -= bytes.len() as u64;
+        return Ok((stat::describe_found(&target.path, &location, &before, None), bytes));
     }
+    check_left(target, before.size, *left)?;
     // Content and the answer that is made of it.
     held.grow_to(usize::try_from(2 * (MAX_BATCH_BYTES - *left + before.size)).unwrap_or(usize::MAX))?;
     let mut bytes = vec![0; usize::try_from(before.size).unwrap_or_default()];
@@ -88,6 +91,17 @@ fn read_one(target: &Target<'_>, left: &mut u64, held: &mut Held) -> Result<(Fil
     bytes.truncate(length);
     *left -= length as u64;
     Ok((stat::describe(&target.path, &before, None), bytes))
+}
+
+fn check_left(target: &Target<'_>, bytes: u64, left: u64) -> Result<(), Problem> {
+    if bytes <= left {
+        return Ok(());
+    }
+    let detail = format!(
+        "{} has {bytes} bytes, and {left} of the {MAX_BATCH_BYTES} bytes of a batch are left; read it by itself",
+        shown(&target.path)
+    );
+    Err(Problem::new(ProblemCode::ResponseTooLarge, detail).with_path(&target.path))
 }
 
 /// Answers `POST files:batchWrite`.

@@ -13,9 +13,10 @@ pub(super) fn etag(stat: &Stat) -> String {
     format!("\"{:x}-{changed:x}-{modified:x}-{:x}\"", stat.ino, stat.size)
 }
 
-/// Whether a list of entity tags, or `*`, names this one.
-pub(super) fn names(list: &str, tag: &str) -> bool {
-    list.split(',').map(str::trim).any(|wanted| wanted == "*" || wanted.trim_start_matches("W/") == tag)
+/// Whether a list of entity tags, or `*`, names this one. A file that has none is named by `*` only.
+pub(super) fn names(list: &str, tag: Option<&str>) -> bool {
+    let is = |wanted: &str| tag.is_some_and(|tag| wanted.trim_start_matches("W/") == tag);
+    list.split(',').map(str::trim).any(|wanted| wanted == "*" || is(wanted))
 }
 
 /// What must hold for a request to be done.
@@ -45,7 +46,7 @@ impl Condition {
     }
 
     /// Whether a reader has this content already.
-    pub(super) fn is_not_modified(&self, tag: &str) -> bool {
+    pub(super) fn is_not_modified(&self, tag: Option<&str>) -> bool {
         self.must_match.as_deref().is_none_or(|list| names(list, tag))
             && self.must_differ.as_deref().is_some_and(|list| names(list, tag))
     }
@@ -56,13 +57,21 @@ impl Condition {
             return Ok(());
         }
         let tag = existing.map(etag);
-        let is_named = |list: &str| tag.as_deref().is_some_and(|tag| names(list, tag));
-        if self.must_match.as_deref().is_none_or(is_named)
-            && !self.must_differ.as_deref().is_some_and(is_named)
+        let is_named = |list: &str| tag.is_some() && names(list, tag.as_deref());
+        self.check_that(path, is_named, tag.as_deref().unwrap_or("nothing"))
+    }
+
+    /// As [`check`](Self::check), for a file that is there and has no entity tag.
+    pub(super) fn check_untagged(&self, path: &[u8]) -> Result<(), Problem> {
+        self.check_that(path, |list| names(list, None), "a file without an entity tag")
+    }
+
+    fn check_that(&self, path: &[u8], is_named: impl Fn(&str) -> bool, now: &str) -> Result<(), Problem> {
+        if self.must_match.as_deref().is_none_or(&is_named)
+            && !self.must_differ.as_deref().is_some_and(&is_named)
         {
             return Ok(());
         }
-        let now = tag.as_deref().unwrap_or("nothing");
         let detail = format!("{} is {now} now, which the request's condition excludes", shown(path));
         Err(Problem::new(ProblemCode::PreconditionFailed, detail).with_path(path))
     }
@@ -107,7 +116,8 @@ mod tests {
         for (wanted, expected) in
             [("\"a\"", true), ("\"b\", \"a\"", true), ("*", true), ("\"b\"", false), ("", false)]
         {
-            assert_eq!(names(wanted, "\"a\""), expected, "{wanted}");
+            assert_eq!(names(wanted, Some("\"a\"")), expected, "{wanted}");
+            assert_eq!(names(wanted, None), wanted == "*", "{wanted}");
         }
     }
 
@@ -145,6 +155,21 @@ mod tests {
             let condition = Condition::new(must_match.map(str::to_owned), must_differ.map(str::to_owned));
             let result = condition.check(b"/f", existing.then(stat).as_ref());
             assert_eq!(result.is_ok(), expected, "{condition:?} {existing}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_an_entity_tag_is_there_but_is_no_state_that_was_named() {
+        for (must_match, must_differ, expected) in [
+            (None, None, true),
+            (Some("*"), None, true),
+            (Some("\"a\""), None, false),
+            (None, Some("\"a\""), true),
+            (None, Some("*"), false),
+        ] {
+            let condition = Condition::new(must_match.map(str::to_owned), must_differ.map(str::to_owned));
+            assert_eq!(condition.check_untagged(b"/f").is_ok(), expected, "{condition:?}");
+            assert_eq!(condition.is_not_modified(None), must_differ == Some("*"), "{condition:?}");
         }
     }
 

@@ -15,6 +15,7 @@ use vm_vfs::{
 };
 
 use super::delete::{Guarded, delete_tree};
+use super::made_up::{is_made_up, read_to_copy};
 use super::tree::{Step, Tree, child};
 use super::upload::{free_name, write_all};
 use super::{MAX_REQUEST_BYTES, Target, make_parents, overwrite_hint, problem_at, stat};
@@ -279,6 +280,12 @@ fn make(
 
 /// Copies the bytes of a file, but not its holes, and then its attributes.
 async fn copy_content(vm: &Vm, source: &Location, copy: &Location, state: &mut CopyState) -> VfsResult<()> {
+    if is_made_up(source) {
+        let content = read_to_copy(source)?;
+        write_all(copy, 0, &content)?;
+        state.bytes += content.len() as u64;
+        return vm.walk(vm.credentials(), |walk| keep_attributes(walk, source, copy));
+    }
     let mut buffer = vec![0; CHUNK_BYTES];
     let mut offset = 0;
     loop {

@@ -7,7 +7,7 @@ use vm_api::file::{MAX_LIST_DEPTH, MAX_LIST_ENTRIES};
 use vm_api::{DirEntry, ListResponse, Problem, ProblemCode};
 use vm_vfs::{VfsResult, WalkContext};
 
-use super::stat::describe;
+use super::stat::describe_found;
 use super::tree::{Step, Tree, child};
 use super::{STEP, Target};
 use crate::http::{self as web, Response};
@@ -145,7 +145,7 @@ impl Listing {
         };
         self.entries.push(DirEntry {
             name: String::from_utf8_lossy(relative).into_owned(),
-            stat: describe(&path, &stat, link),
+            stat: describe_found(&path, location, &stat, link),
         });
         self.last = relative.to_vec();
         Ok(true)

@@ -16,8 +16,10 @@ use vm_api::{Problem, ProblemCode};
 use vm_vfs::{Inode, Location, Mapping};
 
 use super::condition::{Condition, etag};
-use super::{Target, list, stat, watch};
+use super::made_up::is_made_up;
+use super::{Target, list, made_up, stat, watch};
 use crate::http::{self as web, Body, BodyError, Request, Response, header_text};
+use crate::vm::buffers::Held;
 use crate::vm::server::errno::shown;
 use crate::vm::server::query::Query;
 
@@ -42,10 +44,13 @@ pub(super) async fn get(target: Target<'_>, request: &Request) -> Result<Respons
 
 fn content(target: &Target<'_>, request: &Request) -> Result<Response, Problem> {
     let (location, stat) = open(target)?;
+    if is_made_up(&location) {
+        return made_up(target, request, &location);
+    }
     let tag = etag(&stat);
     let headers = request.headers();
     let condition = Condition::of(headers);
-    if condition.is_not_modified(&tag) {
+    if condition.is_not_modified(Some(&tag)) {
         let mut response = web::empty(StatusCode::NOT_MODIFIED);
         set(response.headers_mut(), ETAG, &tag);
         return Ok(response);
@@ -78,6 +83,43 @@ fn content(target: &Target<'_>, request: &Request) -> Result<Response, Problem> 
         set(head, CONTENT_RANGE, &format!("bytes {}-{}/{}", range.start, range.end - 1, stat.size));
     }
     Ok(response)
+}
+
+/// Answers with a file that has no length and no state before it is read: all of it, without an entity tag. What HEAD tells
+/// does not depend on what a reading would bring.
+fn made_up(target: &Target<'_>, request: &Request, location: &Location) -> Result<Response, Problem> {
+    let condition = Condition::of(request.headers());
+    if condition.is_not_modified(None) {
+        return Ok(web::empty(StatusCode::NOT_MODIFIED));
+    }
+    condition.check_untagged(&target.path)?;
+    let body = if *request.method() == Method::HEAD {
+        Body::new(UnknownBody(None))
+    } else {
+        let mut held = target.vm.buffers().hold();
+        let bytes = made_up::read_whole(target, location, |room| held.grow_to(room))?;
+        Body::new(UnknownBody((!bytes.is_empty()).then(|| (Bytes::from(bytes), held))))
+    };
+    let mut response = Response::new(body);
+    let head = response.headers_mut();
+    head.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    head.insert(ACCEPT_RANGES, HeaderValue::from_static("none"));
+    Ok(response)
+}
+
+/// Content whose length is not told before, and the share of memory that it takes.
+struct UnknownBody(Option<(Bytes, Held)>);
+
+impl http_body::Body for UnknownBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Poll::Ready(self.0.take().map(|(bytes, _held)| Ok(Frame::data(bytes))))
+    }
 }
 
 /// Finds a regular file and checks that the user may read it.

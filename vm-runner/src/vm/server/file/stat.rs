@@ -2,18 +2,29 @@
 
 use vm_abi::{FileType, Stat, Timespec};
 use vm_api::{FileStat, Problem, route};
-use vm_vfs::Follow;
+use vm_vfs::{Follow, Location};
 
 use super::Target;
 use super::condition::etag;
+use super::made_up::is_made_up;
 
 /// The attributes of the target; a symbolic link is not followed.
 pub(super) fn stat(target: &Target<'_>) -> Result<FileStat, Problem> {
     target.act(|walk, path| {
-        let stat = walk.stat(path, Follow::No)?;
+        let found = walk.resolve_with(path, Follow::No)?;
+        let stat = found.stat()?;
         let link = if stat.file_type().is_symlink() { Some(walk.read_link(path)?) } else { None };
-        Ok(describe(path, &stat, link))
+        Ok(describe_found(path, &found, &stat, link))
     })
+}
+
+/// The document about what was found at a path.
+pub(super) fn describe_found(path: &[u8], found: &Location, stat: &Stat, link: Option<Vec<u8>>) -> FileStat {
+    let mut document = describe(path, stat, link);
+    if is_made_up(found) {
+        document.etag = None;
+    }
+    document
 }
 
 /// The document about a path.

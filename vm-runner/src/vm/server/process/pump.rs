@@ -116,7 +116,8 @@ impl Pump {
 
     fn finish(mut self, exit: ProcessExit) {
         let pid = self.target.pid;
-        let Some(vm) = self.vm.upgrade() else { return self.target.end(exit) };
+        let Some(vm) = self.vm.upgrade() else { return self.target.end(exit, Duration::ZERO) };
+        let cpu_time = self.process.cpu_time(vm.kernel());
         for reader in [self.stdout.take(), self.stderr.take()].into_iter().flatten() {
             vm.discard(reader);
         }
@@ -126,7 +127,7 @@ impl Pump {
         }
         vm.events().append(&VmEvent::ProcessExit { pid: pid.raw(), exit: exit.clone() });
         // Who waits for the end finds the event there.
-        self.target.end(exit);
+        self.target.end(exit, cpu_time);
         vm.processes().note_ended(pid);
     }
 }

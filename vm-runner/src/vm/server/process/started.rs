@@ -1,6 +1,8 @@
 //! A process that the API has started on its own: what is kept of it, and its standard input.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use vm_abi::Errno;
@@ -17,6 +19,8 @@ pub(crate) struct StartedProcess {
     pub(crate) argv: Vec<String>,
     pub(crate) started_at: jiff::Timestamp,
     pub(crate) log: Arc<Log>,
+    /// CPU time that it had used when it ended, in nanoseconds.
+    cpu_nanos: AtomicU64,
     /// Guarded by itself; a leaf in the lock order.
     stdin: Mutex<Stdin>,
     /// The share of memory of the request that started it: its standard input is in there. Guarded by itself; a leaf.
@@ -64,6 +68,7 @@ impl StartedProcess {
             argv,
             started_at: jiff::Timestamp::now(),
             log,
+            cpu_nanos: AtomicU64::new(0),
             stdin: Mutex::new(stdin.map_or(Stdin::Closed, Stdin::Open)),
             request: Mutex::new(request),
         }
@@ -73,8 +78,15 @@ impl StartedProcess {
         self.stdin.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes the end of the process.
-    pub(crate) fn end(&self, exit: ProcessExit) {
+    /// CPU time that it used; zero before its end.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        Duration::from_nanos(self.cpu_nanos.load(Ordering::Relaxed))
+    }
+
+    /// Notes the end of the process, which used so much CPU time.
+    pub(crate) fn end(&self, exit: ProcessExit, cpu_time: Duration) {
+        let nanos = u64::try_from(cpu_time.as_nanos()).unwrap_or(u64::MAX);
+        self.cpu_nanos.store(nanos, Ordering::Relaxed);
         let stdin = std::mem::take(&mut *self.stdin());
         let request = self.request.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop((stdin, request));

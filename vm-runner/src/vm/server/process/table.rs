@@ -121,6 +121,8 @@ impl ProcessTable {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use vm_api::ProcessExit;
 
     use super::super::log::Log;
@@ -139,7 +141,7 @@ mod tests {
         let table = ProcessTable::new(Buffers::new(1 << 20));
         process(&table, 2);
         for pid in 3..3 + MAX_ENDED as i32 + 5 {
-            process(&table, pid).end(ProcessExit::default());
+            process(&table, pid).end(ProcessExit::default(), Duration::ZERO);
             table.note_ended(Pid::new(pid).unwrap());
         }
         let pids: Vec<_> = table.all().iter().map(|process| process.pid.raw()).collect();
@@ -151,7 +153,7 @@ mod tests {
     #[test]
     fn a_number_that_comes_again_is_another_process() {
         let table = ProcessTable::new(Buffers::new(1 << 20));
-        process(&table, 2).end(ProcessExit::default());
+        process(&table, 2).end(ProcessExit::default(), Duration::ZERO);
         table.note_ended(Pid::new(2).unwrap());
         let again = process(&table, 2);
         assert!(!table.forget_oldest());

@@ -1,13 +1,14 @@
 //! What runs, as the API tells it: the kernel's processes, and those that have ended and are still known.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use vm_api::{ProcessExit, ProcessInfo, ProcessList, ProcessState};
 use vm_kernel::{ExitStatus, Pid};
 
 use super::started::StartedProcess;
 use crate::vm::boot::Vm;
-use crate::vm::server::exec::code_and_signal;
+use crate::vm::server::exec::{code_and_signal, milliseconds};
 
 /// Most bytes of one argument that are shown.
 const MAX_ARGUMENT_BYTES: usize = 4096;
@@ -60,6 +61,7 @@ fn all(vm: &Vm) -> BTreeMap<i32, ProcessInfo> {
             state: if exit.is_some() { ProcessState::Zombie } else { ProcessState::Running },
             started_at: now.checked_sub(info.age).unwrap_or(now).to_string(),
             memory_bytes: info.memory_bytes,
+            cpu_ms: milliseconds(info.cpu_time),
             depth: None,
             exit,
             output: None,
@@ -91,6 +93,7 @@ fn known(process: &StartedProcess) -> ProcessInfo {
         state: ProcessState::Running,
         started_at: String::new(),
         memory_bytes: 0,
+        cpu_ms: milliseconds(process.cpu_time()),
         depth: None,
         exit: None,
         output: None,
@@ -101,14 +104,16 @@ fn known(process: &StartedProcess) -> ProcessInfo {
 pub(crate) fn set_ended(info: &mut ProcessInfo, process: &StartedProcess) {
     info.state = ProcessState::Ended;
     info.memory_bytes = 0;
+    info.cpu_ms = milliseconds(process.cpu_time());
     info.exit = process.log.exit();
     info.output = Some(process.log.state());
 }
 
 /// Puts in how another process has ended.
-pub(crate) fn set_status(info: &mut ProcessInfo, status: ExitStatus) {
+pub(crate) fn set_status(info: &mut ProcessInfo, status: ExitStatus, cpu_time: Duration) {
     info.state = ProcessState::Zombie;
     info.memory_bytes = 0;
+    info.cpu_ms = milliseconds(cpu_time);
     info.exit = Some(exit_of(status));
 }
 

@@ -1,6 +1,7 @@
 //! A tree as the body of an answer: entries are read as the client takes them.
 //!
-//! Sockets are left out, and what the kernel makes up (`/proc`, `/dev`). A file that cannot be read ends the answer
+//! Sockets are left out, and what is in directories that the kernel makes up (`/proc`, `/dev`), unless one of their files
+//! is asked for by name. A file that cannot be read ends the answer
 //! early, which the client sees as a broken transfer: an archive never lacks something silently.
 
 use std::collections::HashMap;
@@ -15,8 +16,10 @@ use vm_abi::{Errno, FileType, OpenFlags, Stat};
 use vm_api::Problem;
 use vm_vfs::{FileId, Inode, Location, VfsResult, WalkContext};
 
+use super::super::made_up::{is_made_up, read_to_copy};
 use super::super::tree::{Step, Tree, child};
 use super::super::{Target, read};
+use super::decode::BLOCK_BYTES;
 use super::encode;
 use crate::http::BodyError;
 use crate::vm::boot::Vm;
@@ -168,6 +171,13 @@ impl Packing {
                     self.linked.insert(found.file_id(), name.to_vec());
                 }
                 let opened = walk.open_existing(found, OpenFlags::READ)?;
+                if is_made_up(&opened.location) {
+                    let content = read_to_copy(&opened.location)?;
+                    plain(out, EntryType::Regular, b"", content.len() as u64);
+                    out.extend_from_slice(&content);
+                    fill_block(out, content.len() as u64);
+                    return Ok(());
+                }
                 plain(out, EntryType::Regular, b"", stat.size);
                 self.content = content(&opened.location, &stat);
             }
@@ -188,13 +198,18 @@ impl Packing {
         out.truncate(start + count);
         content.offset += count as u64;
         if content.offset == content.size {
-            let past = usize::try_from(content.size % super::decode::BLOCK_BYTES as u64).unwrap_or_default();
-            if past > 0 {
-                out.resize(out.len() + super::decode::BLOCK_BYTES - past, 0);
-            }
+            fill_block(out, content.size);
             self.content = None;
         }
         Ok(())
+    }
+}
+
+/// Appends what is missing to whole blocks after so many bytes of content.
+fn fill_block(out: &mut Vec<u8>, size: u64) {
+    let past = usize::try_from(size % BLOCK_BYTES as u64).unwrap_or_default();
+    if past > 0 {
+        out.resize(out.len() + BLOCK_BYTES - past, 0);
     }
 }
 
