@@ -90,11 +90,11 @@ impl Batch {
 
     /// Writes and commits all of it, or nothing; tells about how much that was.
     pub(super) fn write(&self, database: &Database) -> rusqlite::Result<u64> {
-        database.last_turn().connection()?.execute_batch("BEGIN IMMEDIATE")?;
+        database.last_turn().statement("BEGIN IMMEDIATE")?.execute([])?;
         let written = self.write_all(database);
         let turn = database.last_turn();
         let connection = turn.connection()?;
-        let result = written.and_then(|bytes| connection.execute_batch("COMMIT").map(|()| bytes));
+        let result = written.and_then(|bytes| turn.statement("COMMIT")?.execute([]).map(|_| bytes));
         if result.is_err() && !connection.is_autocommit() {
             // The first error tells more than a second one would.
             let _ = connection.execute_batch("ROLLBACK");

@@ -11,6 +11,7 @@
 //! read-only (`EROFS`) until it is opened again, and `sync` tells the error.
 
 mod thread;
+mod work;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLockReadGuard, Weak};
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use vm_abi::Errno;
 
+use self::work::Work;
 use super::Shared;
 use super::batch::Batch;
 use super::database::Counters;
@@ -36,8 +38,7 @@ pub(super) struct Flush {
     wake: Condvar,
     /// Nodes that the next batch looks at.
     queue: Mutex<Vec<(u64, Weak<Node>)>>,
-    /// Whether there is anything for a batch to write.
-    has_work: AtomicBool,
+    work: Work,
     /// Whether the flusher was told not to wait.
     is_hurried: AtomicBool,
     /// Whether changes are refused.
@@ -114,9 +115,9 @@ impl Flush {
         self.note_work();
     }
 
-    /// Wakes the flusher if it sleeps.
+    /// Wakes the flusher if it would not look in time.
     pub(super) fn note_work(&self) {
-        if !self.has_work.swap(true, Ordering::AcqRel) {
+        if self.work.note() {
             drop(self.lock());
             self.wake.notify_one();
         }
@@ -226,7 +227,7 @@ impl Shared {
 
     /// Whether nothing is waiting to be written, except what could not be.
     pub(super) fn has_work(&self) -> bool {
-        self.flush.has_work.load(Ordering::Acquire)
+        self.flush.work.is_waiting()
     }
 
     /// How many batches there were.
@@ -306,7 +307,7 @@ impl Shared {
         };
         let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         self.flush.is_hurried.store(false, Ordering::Relaxed);
-        self.flush.has_work.store(false, Ordering::Release);
+        self.flush.work.take();
         let queue = std::mem::take(&mut *self.flush.queue.lock().unwrap_or_else(PoisonError::into_inner));
         let queued = queue.len() as u64;
         let mut changes = Vec::with_capacity(queue.len());
@@ -327,7 +328,7 @@ impl Shared {
         }
         if !later.is_empty() {
             unnamed.gone = later;
-            self.flush.has_work.store(true, Ordering::Release);
+            self.flush.note_work();
         }
         let charges: u64 = unnamed.charges.values().map(|charge| charge.load(Ordering::Relaxed)).sum();
         let counters = Counters {

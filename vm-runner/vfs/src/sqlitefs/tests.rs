@@ -338,6 +338,35 @@ fn syncs_at_once_share_their_batches() {
 }
 
 #[test]
+fn what_changes_beside_syncs_and_after_a_rest_is_written_in_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let tuning = Tuning { flush_interval: Duration::from_millis(200), ..Tuning::default() };
+    let fs = SqliteFs::open(SqliteFsOptions { tuning, ..options(folder.path()) }).unwrap();
+    let file = create(&*fs.root(), "f", NodeKind::Regular).unwrap();
+    for round in 0..4 {
+        // The flusher is about: nobody wakes it.
+        file.write_at(round, b"x").unwrap();
+        fs.sync().unwrap();
+        let (before, changed) = (fs.shared.batches(), std::time::Instant::now());
+        file.write_at(100 + round, b"y").unwrap();
+        while fs.shared.batches() == before {
+            assert!(changed.elapsed() < Duration::from_secs(5), "round {round}: not written");
+            std::thread::yield_now();
+        }
+        assert!(changed.elapsed() > Duration::from_millis(150), "round {round}: written at once");
+    }
+    // Longer than it stays about: somebody has to wake it.
+    std::thread::sleep(Duration::from_millis(2500));
+    let before = fs.shared.batches();
+    file.write_at(1000, b"z").unwrap();
+    let changed = std::time::Instant::now();
+    while fs.shared.batches() == before {
+        assert!(changed.elapsed() < Duration::from_secs(5), "not written after a rest");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn a_file_that_lived_between_two_batches_never_reaches_the_database() {
     let folder = tempfile::tempdir().unwrap();
     let fs = open(folder.path());

@@ -7,6 +7,8 @@ use super::{Durability, Failure, State};
 use crate::sqlitefs::Shared;
 use crate::sqlitefs::database::PAGE_BYTES;
 
+/// How long the flusher sleeps at least between two looks whether there is something to do.
+const LOOK_AFTER: Duration = Duration::from_millis(100);
 /// How long nothing must have happened before memory and space are given back.
 const REST_AFTER: Duration = Duration::from_secs(2);
 /// How long a batch may be only with the host's kernel, if nobody wanted it to be durable.
@@ -103,7 +105,7 @@ impl Shared {
         let flush = &self.flush;
         let mut state = flush.lock();
         let mut rest_at = Instant::now() + if rest == Rest::Begun { Duration::ZERO } else { REST_AFTER };
-        let mut write_at = None;
+        let mut retry_at = None;
         let mut begun = state.begun;
         loop {
             if state.is_stopping {
@@ -123,22 +125,31 @@ impl Shared {
                 rest_at = now + REST_AFTER;
             }
             let timeout = if is_usable && (self.has_work() || state.failed.is_some()) {
-                let write_at = *write_at.get_or_insert(now + self.tuning.flush_interval);
+                // What failed is tried again a while after that.
+                let write_at = if state.failed.is_some() {
+                    *retry_at.get_or_insert(now + self.tuning.flush_interval)
+                } else {
+                    retry_at = None;
+                    flush.work.since() + self.tuning.flush_interval
+                };
                 if now >= write_at || (state.is_urgent && state.failed.is_none()) {
                     return Task::Write;
                 }
                 Some(write_at - now)
+            } else if is_usable && now < rest_at {
+                // While files are in use it looks now and then, so that nobody has to wake it.
+                Some((rest_at - now).min(self.tuning.flush_interval.max(LOOK_AFTER)))
             } else if is_usable && rest != Rest::Done {
-                if now >= rest_at {
-                    return Task::Rest;
-                }
-                write_at = None;
-                Some(rest_at - now)
+                return Task::Rest;
             } else {
-                write_at = None;
                 None
             };
+            let looks_in_time = timeout.is_some_and(|timeout| timeout <= self.tuning.flush_interval);
+            if is_usable && !looks_in_time && !flush.work.fall_asleep() {
+                continue;
+            }
             state = self.doze(state, timeout);
+            flush.work.wake_up();
         }
     }
 
