@@ -1,8 +1,7 @@
 //! `kubectl lodge top`: what uses a workspace's processor and memory; or all workspaces of a namespace.
 //!
-//! The processor's time is read from `/proc/PID/stat` of the workspace, twice, by a command: the files API sees no content in
-//! files that the kernel makes up. Workspaces are read from the API server: what the operator last wrote down, coarsely.
-//! Nothing is woken.
+//! What processes have used is asked for twice. Workspaces are read from the API server: what the operator last wrote down,
+//! coarsely. Nothing is woken, and nothing is run.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -10,12 +9,11 @@ use std::time::{Duration, Instant};
 use kube::Api;
 use kube::api::ListParams;
 use serde::Serialize;
-use vm_api::{ExecRequest, ExecResponse, ProcessInfo, ProcessList, ProcessState, WireDuration};
+use vm_api::{ProcessInfo, ProcessList, ProcessState, WireDuration};
 
 use crate::args::{ClusterArgs, Format};
 use crate::cluster::{Cluster, api_error};
 use crate::error::Error;
-use crate::gateway::Ask;
 use crate::ps::{is_awake, tree};
 use crate::remote::Remote;
 use crate::signals::Signals;
@@ -23,11 +21,7 @@ use crate::table::{self, Table};
 use crate::terminal::Terminal;
 use crate::workspace::ObservedWorkspace;
 
-/// Ticks of `/proc/PID/stat` in a second.
-const TICKS: u64 = 100;
-/// Prints the line of every process.
-const STATS: &str = "cat /proc/[0-9]*/stat 2>/dev/null";
-/// Shortest time between two looks: shorter, and ticks are too coarse.
+/// Shortest time between two looks: shorter, and the way there and back counts for too much.
 const SHORTEST: Duration = Duration::from_millis(200);
 
 const EXAMPLES: &str = "\
@@ -42,9 +36,8 @@ Examples:
   kubectl lodge top
   kubectl lodge top -A
 
-The use of the processor is read by a command in the workspace: without the right to exec it is
-not shown. Nothing is woken. What is shown of workspaces is what the operator last wrote down,
-which it does coarsely.";
+Nothing is woken. What is shown of workspaces is what the operator last wrote down, which it does
+coarsely.";
 
 /// Show what uses processor and memory
 #[derive(Debug, clap::Args)]
@@ -108,8 +101,6 @@ struct Sample {
     at: Instant,
     is_awake: bool,
     processes: ProcessList,
-    /// Ticks of the processor by process.
-    ticks: HashMap<i32, u64>,
 }
 
 /// What a process uses.
@@ -132,45 +123,30 @@ impl Sample {
     async fn take(remote: &Remote, terminal: &mut Terminal) -> Result<Self, Error> {
         let at = Instant::now();
         if !is_awake(remote, terminal).await? {
-            return Ok(Self {
-                at,
-                is_awake: false,
-                processes: ProcessList::default(),
-                ticks: HashMap::new(),
-            });
+            return Ok(Self { at, is_awake: false, processes: ProcessList::default() });
         }
         let mut processes = tree(remote, terminal).await?;
-        processes.items.retain(|process| process.state != ProcessState::Ended);
         let at = Instant::now();
-        let mut ticks = HashMap::new();
-        if !processes.items.is_empty() {
-            let ask = Ask::post(remote.route.exec()).json(&ExecRequest::command(STATS));
-            match remote.document::<ExecResponse>(ask, terminal).await {
-                Ok(answer) => ticks = answer.stdout.lines().filter_map(parse_stat).collect(),
-                // Who may not run commands sees everything else.
-                Err(error) if error.is(vm_api::ProblemCode::Forbidden) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Self { at, is_awake: true, processes, ticks })
+        processes.items.retain(|process| process.state != ProcessState::Ended);
+        Ok(Self { at, is_awake: true, processes })
     }
 
     /// What was used since another sample, most first.
     fn uses(&self, before: &Self) -> Vec<Use<'_>> {
-        let millis = u64::try_from((self.at - before.at).as_millis()).unwrap_or(u64::MAX).max(1);
-        let mut uses: Vec<Use<'_>> = self
-            .processes
-            .items
-            .iter()
-            .map(|process| {
-                let used = self.ticks.get(&process.pid).map(|now| {
-                    // One that is new began with nothing.
-                    now.saturating_sub(before.ticks.get(&process.pid).copied().unwrap_or_default())
-                });
-                let cpu_millis = used.map(|ticks| ticks.saturating_mul(1000 * 1000 / TICKS) / millis);
-                Use { process, cpu_millis }
-            })
-            .collect();
+        let millis = (self.at - before.at).as_secs_f64().max(0.001) * 1000.0;
+        // Numbers of processes are used again, but not at the same instant.
+        let key = |process: &'_ ProcessInfo| (process.pid, process.started_at.clone());
+        let former: HashMap<_, _> =
+            before.processes.items.iter().map(|process| (key(process), process.cpu_ms)).collect();
+        let used = |process: &ProcessInfo| {
+            // One that is new began with nothing.
+            let used = process.cpu_ms - former.get(&key(process)).copied().unwrap_or_default();
+            // A process has always used something: a runner of an older version does not say.
+            (process.cpu_ms > 0.0).then(|| thousandths(used / millis))
+        };
+        let items = self.processes.items.iter();
+        let mut uses: Vec<Use<'_>> =
+            items.map(|process| Use { process, cpu_millis: used(process) }).collect();
         uses.sort_by_key(|used| {
             (std::cmp::Reverse(used.cpu_millis), std::cmp::Reverse(used.process.memory_bytes))
         });
@@ -178,14 +154,9 @@ impl Sample {
     }
 }
 
-/// Number and ticks of a line of `/proc/PID/stat`. The name in parentheses may hold anything.
-fn parse_stat(line: &str) -> Option<(i32, u64)> {
-    let pid = line.split(' ').next()?.parse().ok()?;
-    let (_, rest) = line.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace().skip(11);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    Some((pid, user.saturating_add(system)))
+/// A share of a processor, in thousandths.
+fn thousandths(share: f64) -> u64 {
+    Duration::try_from_secs_f64(share).map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn process_table(uses: &[Use<'_>]) -> Table {
@@ -250,10 +221,28 @@ async fn workspaces(
 mod tests {
     use super::*;
 
+    fn sample(at: Instant, processes: &[(i32, &str, f64)]) -> Sample {
+        let info = |(pid, started_at, cpu_ms): &(i32, &str, f64)| {
+            let text = serde_json::json!({
+                "pid": pid, "parent": 0, "group": pid, "session": pid, "argv": ["x"], "state": "running",
+                "startedAt": started_at, "memoryBytes": 1, "cpuMs": cpu_ms,
+            });
+            serde_json::from_value(text).unwrap()
+        };
+        let items = processes.iter().map(info).collect();
+        Sample { at, is_awake: true, processes: ProcessList { items, ..ProcessList::default() } }
+    }
+
     #[test]
-    fn the_processor_s_time_is_read_behind_any_name() {
-        let line = "7 (a) b (c)) S 1 7 7 0 -1 4194304 0 0 0 0 250 50 9 0 20 0 1 0";
-        assert_eq!(parse_stat(line), Some((7, 300)));
-        assert_eq!(parse_stat("x"), None);
+    fn the_use_of_a_process_is_what_it_used_between_the_looks() {
+        let at = Instant::now();
+        let before = sample(at, &[(7, "then", 100.0), (8, "then", 5000.0), (9, "then", 40.0)]);
+        let later = at + Duration::from_millis(500);
+        let after = [(7, "then", 100.0), (8, "now", 250.0), (9, "then", 1040.0), (10, "now", 0.0)];
+        let after = sample(later, &after);
+        let uses: Vec<_> =
+            after.uses(&before).iter().map(|used| (used.process.pid, used.cpu_millis)).collect();
+        // 8 is another one than before; of 10 nothing is known.
+        assert_eq!(uses, [(9, Some(2000)), (8, Some(500)), (7, Some(0)), (10, None)]);
     }
 }

@@ -74,16 +74,12 @@ async fn a_signal_goes_to_all_that_are_named() {
 #[tokio::test]
 async fn the_use_of_the_processor_is_measured_twice() {
     let world = World::answering(|call| match call.seen.line().as_str() {
-        "POST exec" => {
-            // 10 ms in the first look, 50 s later: busy, whatever the interval.
-            let ticks = if call.count < 5 { 1 } else { 5_000 };
-            let line =
-                |pid: i32, ticks: u64| format!("{pid} (x) R 1 1 1 0 0 0 0 0 0 0 {ticks} 0 0 0 20 0 1 0\n");
-            let stdout = format!("{}{}", line(7, 1), line(8, ticks));
-            document(
-                200,
-                &json!({"exitCode": 0, "signal": null, "stdout": stdout, "stderr": "", "durationMs": 1.0}),
-            )
+        "GET processes?tree" => {
+            // 10 ms in the first look, 50 s in the second: busy, whatever the interval.
+            let mut processes = processes();
+            processes["items"][0]["cpuMs"] = json!(10.0);
+            processes["items"][1]["cpuMs"] = json!(if call.count < 4 { 10.0 } else { 50_000.0 });
+            document(200, &processes)
         }
         line => awake(line),
     })
@@ -91,10 +87,13 @@ async fn the_use_of_the_processor_is_measured_twice() {
     let outcome = world.run(&["top", "ada", "--interval", "200ms", "-o", "json"]).await;
     assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
     let document: Value = serde_json::from_slice(&outcome.stdout).unwrap();
-    assert_eq!((&document["items"][0]["pid"], &document["items"][1]["cpuMillis"]), (&json!(8), &json!(0)));
+    assert_eq!(
+        (&document["items"][0]["pid"], &document["items"][1]["cpuMillis"]),
+        (&json!(8), &json!(0))
+    );
     assert!(document["items"][0]["cpuMillis"].as_u64().unwrap() > 1000);
     let counts = |line: &str| world.lines().iter().filter(|seen| *seen == line).count();
-    assert_eq!((counts("GET health"), counts("POST exec")), (2, 2));
+    assert_eq!((counts("GET health"), counts("GET processes?tree")), (2, 2), "and nothing is run");
 }
 
 #[tokio::test]
