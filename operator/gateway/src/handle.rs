@@ -379,7 +379,7 @@ fn withdrawn() -> Refusal {
 /// Browsers send client certificates with every request, also with those that a foreign page makes them send.
 fn refuse_cross_site(user: &User, request: &Request<Incoming>) -> Result<(), Refusal> {
     match user.proof {
-        Proof::Certificate if header::is_cross_site(request.headers()) => Err(Refusal::new(
+        Proof::Certificate if header::is_cross_site(request) => Err(Refusal::new(
             ProblemCode::Forbidden,
             "a page of another origin made the browser send this request with your client certificate: use a bearer \
              token there",

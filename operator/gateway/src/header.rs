@@ -2,9 +2,10 @@
 //! of an API server would believe cannot be set by a client.
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderMap, HeaderName,
+    HeaderValue, ORIGIN, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
+use http::{Request, Uri};
 use vm_api::header::{REQUEST_ID, RESERVED_PREFIX, USER};
 
 use crate::trace::Trace;
@@ -21,7 +22,11 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     UPGRADE,
 ];
 /// Headers with credentials or claims about who asks. `Host` is the gateway's, `Expect` was answered here.
-const WITHHELD: [HeaderName; 6] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, FORWARDED, HOST, EXPECT];
+///
+/// The length is of the body that came; whoever sends a request on writes that of the body that goes. A length without its
+/// body would make the runner take the next request on the same connection, which may be another user's, for the rest.
+const WITHHELD: [HeaderName; 7] =
+    [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE, FORWARDED, HOST, EXPECT, CONTENT_LENGTH];
 const WITHHELD_PREFIXES: [&str; 4] = [RESERVED_PREFIX, "x-remote-", "x-forwarded-", "impersonate-"];
 /// Longest request ID taken over from a client.
 const REQUEST_ID_LEN: usize = 128;
@@ -81,10 +86,32 @@ pub(crate) fn request_id(headers: &HeaderMap) -> Option<HeaderValue> {
     (!bytes.is_empty() && bytes.len() <= REQUEST_ID_LEN && bytes.iter().all(is_fit)).then(|| value.clone())
 }
 
-/// Whether a browser sent this request on behalf of a page of another origin.
-pub(crate) fn is_cross_site(headers: &HeaderMap) -> bool {
+/// Whether a browser sent this request on behalf of a page of another origin. Not every browser says so of every request:
+/// some tell nothing but the origin, of WebSockets for instance.
+pub(crate) fn is_cross_site<B>(request: &Request<B>) -> bool {
+    let headers = request.headers();
     let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    let mut origins = headers.get_all(ORIGIN).iter();
     matches!(site, Some(b"cross-site" | b"same-site"))
+        || origins.any(|origin| !is_own_origin(origin, request))
+}
+
+/// Whether a page of that origin came from the host that this request is for.
+fn is_own_origin<B>(origin: &HeaderValue, request: &Request<B>) -> bool {
+    let place = |uri: &Uri| {
+        let authority = uri.authority()?;
+        Some((authority.host().to_ascii_lowercase(), authority.port_u16().unwrap_or(443)))
+    };
+    let asked = match request.uri().authority() {
+        Some(_) => place(request.uri()),
+        // HTTP/1.1 has it in a header.
+        None => {
+            let host = request.headers().get(HOST).and_then(|host| Uri::try_from(host.as_bytes()).ok());
+            host.as_ref().and_then(place)
+        }
+    };
+    let origin = Uri::try_from(origin.as_bytes()).ok().filter(|origin| origin.scheme_str() == Some("https"));
+    asked.is_some() && origin.as_ref().and_then(place) == asked
 }
 
 #[cfg(test)]
@@ -153,5 +180,50 @@ mod tests {
         for bad in ["", "a b", "a\"b", "{}"] {
             assert!(request_id(&headers(&[("x-request-id", bad)])).is_none(), "{bad:?}");
         }
+    }
+
+    fn asked(uri: &str, list: &[(&'static str, &'static str)]) -> Request<()> {
+        let mut request = Request::get(uri).body(()).unwrap();
+        *request.headers_mut() = headers(list);
+        request
+    }
+
+    #[test]
+    fn the_length_of_a_body_that_may_not_pass_does_not_pass() {
+        let mut sent = headers(&[("content-length", "50")]);
+        let trace = Trace::of(&sent, [1, 2, 3]);
+        prepare_request(&mut sent, "jane", &ID, &trace);
+        assert!(!sent.contains_key("content-length"));
+    }
+
+    #[test]
+    fn a_page_of_another_origin_is_told_by_its_origin_alone() {
+        for (host, origin) in [
+            ("lodge.example.com", "https://evil.example.com"),
+            ("lodge.example.com", "https://lodge.example.com.evil.org"),
+            ("lodge.example.com", "https://lodge.example.com:8443"),
+            ("lodge.example.com", "http://lodge.example.com"),
+            ("lodge.example.com", "null"),
+            ("lodge.example.com", ""),
+            ("not a host", "https://lodge.example.com"),
+        ] {
+            assert!(is_cross_site(&asked("/v1", &[("host", host), ("origin", origin)])), "{host} {origin}");
+        }
+        assert!(is_cross_site(&asked("/v1", &[("origin", "https://lodge.example.com")])));
+        for (host, origin) in [
+            ("lodge.example.com", "https://lodge.example.com"),
+            ("Lodge.example.com:443", "https://lodge.example.com"),
+            ("127.0.0.1:8443", "https://127.0.0.1:8443"),
+            ("[::1]:8443", "https://[::1]:8443"),
+        ] {
+            assert!(!is_cross_site(&asked("/v1", &[("host", host), ("origin", origin)])), "{host} {origin}");
+        }
+        let (uri, origin) = ("https://lodge.example.com/v1", "https://lodge.example.com");
+        assert!(!is_cross_site(&asked(uri, &[("origin", origin)])), "HTTP/2 has the host in the URI");
+        assert!(
+            !is_cross_site(&asked("/v1", &[("host", "lodge.example.com")])),
+            "what is no browser says nothing"
+        );
+        assert!(!is_cross_site(&asked("/v1", &[("sec-fetch-site", "same-origin")])));
     }
 }

@@ -110,11 +110,18 @@ async fn a_new_client_ca_counts_at_once_on_open_connections() {
 async fn a_foreign_page_cannot_use_the_certificate_of_a_browser() {
     let (world, _runner) = World::usual(echo()).await;
     world.api.grant("root", "create", "exec", "team-a");
-    let mut forged = exec("ada");
-    forged.headers_mut().remove("authorization");
-    forged.headers_mut().insert("sec-fetch-site", "cross-site".parse().unwrap());
     let identity = world.cluster.user("root", &[]);
-    assert_eq!(world.connect(Some(&identity)).await.send(forged).await.status, 403);
+    for (name, value, status) in [
+        ("sec-fetch-site", "cross-site", 403),
+        // All that some browsers say, and all that most say of a WebSocket.
+        ("origin", "https://evil.example.com", 403),
+        ("origin", "https://lodge-gateway", 200),
+    ] {
+        let mut sent = exec("ada");
+        sent.headers_mut().remove("authorization");
+        sent.headers_mut().insert(name, value.parse().unwrap());
+        assert_eq!(world.connect(Some(&identity)).await.send(sent).await.status, status, "{name}: {value}");
+    }
 }
 
 // Whether they may.

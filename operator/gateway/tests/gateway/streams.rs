@@ -278,3 +278,27 @@ async fn who_waits_too_long_for_an_answer_of_a_gateway_that_stops_is_told_so() {
     assert_eq!((answered.status, answered.code().as_str()), (502, "shutting-down"));
     assert_eq!(answered.json()["limit"], "gateway --drain-timeout");
 }
+
+#[tokio::test]
+async fn the_next_request_is_not_taken_for_the_body_that_a_websocket_opening_does_not_have() {
+    let script: Script = Arc::new(|request| {
+        Box::pin(async move {
+            if !request.uri().path().ends_with("/attach") {
+                return answer(StatusCode::OK, "understood");
+            }
+            // As a runner does that answers before the body is there, and reads it on.
+            tokio::spawn(request.into_body().collect());
+            answer(StatusCode::CONFLICT, "no such shell")
+        })
+    });
+    let (world, runner) = World::usual(script).await;
+    let mut opening = request("GET", "ada", "shells/s-1/attach", whole(vec![b'x'; 50]));
+    for (name, value) in [("connection", "upgrade"), ("upgrade", "websocket"), ("content-length", "50")] {
+        opening.headers_mut().insert(name, value.parse().unwrap());
+    }
+    assert_eq!(world.send(opening).await.status, 409);
+    let next = tokio::time::timeout(Duration::from_secs(5), world.send(exec("ada"))).await;
+    let next = next.expect("the next request is answered");
+    assert_eq!((next.status, &next.body[..]), (200, &b"understood"[..]));
+    assert_eq!(runner.connections(), 1, "on the connection that is there");
+}
