@@ -1,6 +1,7 @@
 //! The plain listeners for the cluster's own probes and scrapes: `/healthz`, `/readyz`, `/metrics`. They serve nothing that
 //! needs authentication and forward nothing.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +14,15 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 use vm_api::route;
 
 use crate::metrics;
 use crate::spawn::Spawner;
 
-/// Connections at once; probes and scrapes need two or three.
+/// Connections at once; probes and scrapes need two or three. When there are more the oldest one is closed: nobody who holds
+/// connections without using them must keep out the kubelet, which would take the gateway for dead.
 const CONNECTIONS: usize = 32;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -35,8 +37,9 @@ pub(crate) trait Report: Send + Sync + 'static {
 
 /// Serves until its task is stopped.
 pub(crate) async fn serve(listener: TcpListener, report: Arc<dyn Report>, spawner: Spawner) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
-    while let Ok(slot) = slots.clone().acquire_owned().await {
+    // The oldest first; a connection that has ended is cancelled.
+    let mut open: VecDeque<CancellationToken> = VecDeque::with_capacity(CONNECTIONS);
+    loop {
         let tcp = match listener.accept().await {
             Ok((tcp, _)) => tcp,
             Err(error) => {
@@ -45,22 +48,34 @@ pub(crate) async fn serve(listener: TcpListener, report: Arc<dyn Report>, spawne
                 continue;
             }
         };
+        open.retain(|connection| !connection.is_cancelled());
+        if open.len() >= CONNECTIONS
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.cancel();
+        }
+        let connection = CancellationToken::new();
+        open.push_back(connection.clone());
         let report = report.clone();
         spawner.spawn(async move {
-            let _slot = slot;
-            let service = service_fn(move |request: Request<Incoming>| {
-                let response = answer(request.method(), request.uri().path(), &*report);
-                async move { Ok::<_, Infallible>(response) }
-            });
-            let served = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIMEOUT)
-                .serve_connection(TokioIo::new(tcp), service)
-                .await;
-            if let Err(error) = served {
-                tracing::debug!(%error, "probe connection ended");
-            }
+            let _ended = connection.clone().drop_guard();
+            connection.run_until_cancelled(converse(tcp, report)).await;
         });
+    }
+}
+
+async fn converse(tcp: TcpStream, report: Arc<dyn Report>) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let response = answer(request.method(), request.uri().path(), &*report);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(tcp), service)
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "probe connection ended");
     }
 }
 

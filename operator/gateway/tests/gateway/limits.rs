@@ -126,3 +126,14 @@ async fn an_idle_http_2_connection_is_told_to_go() {
     let ended = tokio::time::timeout(Duration::from_secs(4), &mut connection).await;
     assert!(ended.is_ok(), "it is still there");
 }
+
+#[tokio::test]
+async fn who_holds_connections_to_the_probes_does_not_keep_out_the_kubelet() {
+    let (world, _runner) = World::usual(echo()).await;
+    let mut held = Vec::new();
+    for _ in 0..100 {
+        held.push(tokio::net::TcpStream::connect(world.health).await.unwrap());
+    }
+    let probe = tokio::time::timeout(Duration::from_secs(5), world.probe("/healthz")).await;
+    assert_eq!(probe.expect("the probe is answered"), (200, "ok\n".to_owned()));
+}
