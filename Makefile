@@ -1,6 +1,6 @@
 # Lodge. `make` lists what there is. Each recipe is one line; the work is in the scripts that it calls.
 .DEFAULT_GOAL := help
-.PHONY: help up down test env build check software bench nightly crds docs clean wasi-testsuite
+.PHONY: help up down test env build check software bench nightly crds docs krew clean wasi-testsuite
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,8 @@ crds: ## write the generated CRDs into charts/lodge-crds
 	@cargo run -q -p lodge-crds --bin crdgen -- --write
 docs: ## write the generated pages of docs/reference and the values in charts/lodge/README.md (after make build)
 	@cargo run -q -p lodge-crds --bin crdgen -- --reference && UPDATE_GOLDEN=1 cargo test -q --release -p e2e --test docs --test charts -- --include-ignored is_generated_from readmes_table
+krew: ## pack kubectl lodge for krew: archive and manifest with its checksum, in .local/krew
+	@e2e/krew
 wasi-testsuite: ## run WebAssembly/wasi-testsuite (branch prod/testsuite-base) from FOLDER=...
 	@LODGE_WASI_TESTSUITE="$(abspath $(FOLDER))" cargo test --release -p vm-wasm -p vm-runner --test guest -- --ignored --nocapture the_wasi_testsuite
 clean: ## remove what the build made inside this clone (caches outside stay)

@@ -230,7 +230,7 @@ mod tests {
             serde_json::from_value(text).unwrap()
         };
         let items = processes.iter().map(info).collect();
-        Sample { at, is_awake: true, processes: ProcessList { items, ..ProcessList::default() } }
+        Sample { at, is_awake: true, processes: ProcessList { items } }
     }
 
     #[test]
