@@ -56,7 +56,7 @@ use crate::error::VfsResult;
 use crate::file_system::{FileClock, FileSystem, StatFs};
 use crate::inode::{Inode, Owner};
 use batch::Gone;
-use database::Database;
+use database::{Database, Summary};
 use flush::{Flush, Unnamed};
 use memory::Memory;
 use node::Node;
@@ -150,9 +150,10 @@ impl SqliteFs {
         let SqliteFsOptions { folder, epoch, max_bytes, max_inodes, root_mode, root_owner, clock, tuning } =
             options;
         let database = Database::open(&folder, epoch)?;
-        let (counters, largest_ino, orphans) = {
+        let (Summary { counters, largest_ino, .. }, orphans) = {
             let turn = database.turn();
-            (turn.counters()?, turn.largest_ino()?, orphans(&turn)?)
+            let summary = turn.summary()?;
+            (summary, if summary.has_orphans { orphans(&turn)? } else { Vec::new() })
         };
         let shared = Arc::new(Shared {
             clock,

@@ -52,6 +52,16 @@ pub(super) struct Counters {
     pub(super) used_inodes: u64,
 }
 
+/// What has to be known before the first file is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Summary {
+    pub(super) counters: Counters,
+    /// The largest inode number that was ever used, of those that still are.
+    pub(super) largest_ino: u64,
+    /// Whether a crash left files without a name.
+    pub(super) has_orphans: bool,
+}
+
 pub(super) struct Database {
     /// `None` when closed.
     connection: Mutex<Option<Connection>>,
@@ -113,10 +123,13 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
         connection
             .execute_batch(&format!("PRAGMA page_size={PAGE_BYTES}; PRAGMA auto_vacuum=INCREMENTAL;"))?;
     }
+    // As `PRAGMA trusted_schema` and `foreign_keys`, without a statement to be made.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
     connection.execute_batch(&format!(
         "PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=NORMAL; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-1024;
-         PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON; PRAGMA foreign_keys=OFF;
-         PRAGMA journal_size_limit=16777216; PRAGMA wal_autocheckpoint={AUTOCHECKPOINT_PAGES};"
+         PRAGMA cell_size_check=ON; PRAGMA journal_size_limit=16777216;
+         PRAGMA wal_autocheckpoint={AUTOCHECKPOINT_PAGES};"
     ))?;
     Ok(connection)
 }
@@ -255,15 +268,17 @@ impl Database {
 // ---- what is read ----
 
 impl Turn<'_> {
-    pub(super) fn counters(&self) -> rusqlite::Result<Counters> {
-        let mut statement = self.statement("SELECT used_bytes, used_inodes FROM meta WHERE id = 1")?;
-        statement
-            .query_row([], |row| Ok(Counters { used_bytes: natural(row, 0)?, used_inodes: natural(row, 1)? }))
-    }
-
-    /// The largest inode number that was ever used, of those that still are.
-    pub(super) fn largest_ino(&self) -> rusqlite::Result<u64> {
-        self.statement("SELECT coalesce(max(ino), 0) FROM inode")?.query_row([], |row| natural(row, 0))
+    /// One statement, because every boot waits for it.
+    pub(super) fn summary(&self) -> rusqlite::Result<Summary> {
+        let sql = "SELECT used_bytes, used_inodes, (SELECT coalesce(max(ino), 0) FROM inode),
+                   EXISTS (SELECT 1 FROM orphan) FROM meta WHERE id = 1";
+        self.connection()?.query_row(sql, [], |row| {
+            Ok(Summary {
+                counters: Counters { used_bytes: natural(row, 0)?, used_inodes: natural(row, 1)? },
+                largest_ino: natural(row, 2)?,
+                has_orphans: row.get(3)?,
+            })
+        })
     }
 
     pub(super) fn orphans(&self) -> rusqlite::Result<Vec<u64>> {

@@ -80,10 +80,11 @@ pub(super) const fn chunk_place(id: i64) -> (u64, u32) {
 pub(super) fn version(connection: &Connection, steps: &[&str]) -> Result<u32, OpenError> {
     let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let (application, found) = (pragma("application_id")?, pragma("user_version")?);
-    let table = "SELECT 1 FROM sqlite_schema LIMIT 1";
-    let is_empty = connection.query_row(table, [], |_| Ok(())).optional()?.is_none();
-    if application == 0 && found == 0 && is_empty {
-        return Ok(0);
+    if application == 0 && found == 0 {
+        let table = "SELECT 1 FROM sqlite_schema LIMIT 1";
+        if connection.query_row(table, [], |_| Ok(())).optional()?.is_none() {
+            return Ok(0);
+        }
     }
     if application != APPLICATION_ID {
         return Err(OpenError::corrupt("it is a database of something else"));
