@@ -37,6 +37,7 @@ pub mod folderfs;
 mod host_folder;
 pub mod hostfs;
 pub mod image;
+mod ino_map;
 mod inode;
 mod location;
 mod namespace;

@@ -16,14 +16,19 @@ use crate::path::{Name, NameBuf};
 impl Node {
     /// The entry of this name.
     pub(super) fn find(&self, name: Name<'_>) -> VfsResult<Arc<Self>> {
-        let (upper, lowers) = match self.upper_entry(name)? {
+        // The tree is held, so nobody waits to change this.
+        let state = self.state();
+        let upper =
+            state.upper.as_deref().map_or(Ok(LayerEntry::Missing), |upper| LayerEntry::find(upper, name));
+        let (upper, lowers) = match upper? {
             LayerEntry::Whiteout => return Err(Errno::ENOENT.into()),
-            LayerEntry::Missing => (None, self.lower_entry(name)?),
+            LayerEntry::Missing => (None, self.entry_below(&state.lowers, name)?),
             LayerEntry::Present(upper) => {
-                let lowers = self.merged_below(name, &*upper)?;
+                let lowers = self.merged_below(&state.lowers, name, &*upper)?;
                 (Some(upper), lowers)
             }
         };
+        drop(state);
         if upper.is_none() && lowers.is_empty() {
             return Err(Errno::ENOENT.into());
         }
@@ -39,6 +44,11 @@ impl Node {
     /// What the lower layers have at a name of this directory.
     pub(super) fn lower_entry(&self, name: Name<'_>) -> VfsResult<LowerStack> {
         let lowers = Arc::clone(&self.state().lowers);
+        self.entry_below(&lowers, name)
+    }
+
+    /// What the layers have at a name of these parts of a directory.
+    fn entry_below(&self, lowers: &LowerStack, name: Name<'_>) -> VfsResult<LowerStack> {
         // The topmost part identifies the whole stack of lower directories.
         let Some(topmost) = lowers.first() else {
             return Ok(LowerStack::default());
@@ -48,7 +58,7 @@ impl Node {
         if let Some(stack) = known {
             return Ok(stack);
         }
-        let stack = search(&lowers, name)?;
+        let stack = search(lowers, name)?;
         self.shared.table.lower_cache().insert(directory, name, Arc::clone(&stack));
         Ok(stack)
     }
@@ -90,11 +100,11 @@ impl Node {
     }
 
     /// The lower parts that are merged with an upper one.
-    fn merged_below(&self, name: Name<'_>, upper: &dyn Inode) -> VfsResult<LowerStack> {
+    fn merged_below(&self, below: &LowerStack, name: Name<'_>, upper: &dyn Inode) -> VfsResult<LowerStack> {
         if !upper.file_type().is_directory() {
             return Ok(LowerStack::default());
         }
-        let lowers = self.lower_entry(name)?;
+        let lowers = self.entry_below(below, name)?;
         let is_mergeable = lowers.first().is_some_and(|lower| lower.inode.file_type().is_directory());
         if is_mergeable && !marker::is_opaque(upper)? { Ok(lowers) } else { Ok(LowerStack::default()) }
     }

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::ino_map::InoMap;
 use crate::inode::Inode;
 use crate::path::{Name, NameBuf};
 
@@ -32,7 +33,7 @@ pub(super) struct LowerCache {
 
 #[derive(Default)]
 struct Generation {
-    directories: HashMap<u64, HashMap<NameBuf, LowerStack>>,
+    directories: InoMap<HashMap<NameBuf, LowerStack>>,
     entries: usize,
 }
 

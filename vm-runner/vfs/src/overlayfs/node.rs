@@ -84,9 +84,7 @@ impl Node {
 
     /// The part that stands for the whole: attributes, and the content of a file.
     pub(super) fn active(&self) -> VfsResult<Arc<dyn Inode>> {
-        let state = self.state();
-        let lower = state.lowers.first().map(|lower| &lower.inode);
-        state.upper.as_ref().or(lower).map(Arc::clone).ok_or_else(|| Errno::EIO.into())
+        self.state().active().map(Arc::clone)
     }
 
     /// A node of the same overlay; `EXDEV` for any other inode.
@@ -117,8 +115,8 @@ impl Inode for Node {
     }
 
     fn stat(&self) -> VfsResult<Stat> {
-        let mut stat = self.active()?.stat()?;
         let state = self.state();
+        let mut stat = state.active()?.stat()?;
         stat.ino = self.ino;
         let parts = state.lowers.len() + usize::from(state.upper.is_some());
         if self.file_type.is_directory() && parts > 1 {
@@ -282,7 +280,9 @@ impl Drop for Node {
     fn drop(&mut self) {
         let ino = self.ino;
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let gone = state.upper.take().filter(|upper| upper.stat().is_ok_and(|stat| stat.nlink == 0));
+        // Only of a file that was copied up anything is remembered: it is shown by the lower file's number.
+        let upper = state.upper.take().filter(|upper| upper.ino() != ino);
+        let gone = upper.filter(|upper| upper.stat().is_ok_and(|stat| stat.nlink == 0));
         let mut above = state.take_parent();
         self.shared.table.forget(ino, gone.map(|upper| upper.ino()));
         while let Some(directory) = above {
@@ -295,6 +295,12 @@ impl Drop for Node {
 }
 
 impl State {
+    /// The part that stands for the whole.
+    fn active(&self) -> VfsResult<&Arc<dyn Inode>> {
+        let lower = self.lowers.first().map(|lower| &lower.inode);
+        self.upper.as_ref().or(lower).ok_or_else(|| Errno::EIO.into())
+    }
+
     fn take_parent(&mut self) -> Option<Arc<Node>> {
         match std::mem::replace(&mut self.place, Place::Nowhere) {
             Place::In { directory, name: _ } => Some(directory),

@@ -1,6 +1,5 @@
 //! Which nodes there are, and what is remembered of files beyond their nodes' lives.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use vm_abi::Errno;
@@ -9,18 +8,19 @@ use super::lower_cache::{LowerCache, LowerInode, LowerStack};
 use super::node::{Node, Place};
 use super::{LAYER_SHIFT, Shared};
 use crate::error::VfsResult;
+use crate::ino_map::InoMap;
 use crate::inode::Inode;
 
 /// The memory of an overlay.
 #[derive(Default)]
 pub(super) struct NodeTable {
     /// Live nodes by inode number.
-    nodes: Mutex<HashMap<u64, Weak<Node>>>,
+    nodes: Mutex<InoMap<Weak<Node>>>,
     /// The inode number, by the upper layer's, of files that were copied up. As many as were copied up since the
     /// mount and still exist; the upper layer's limit on inodes bounds it.
-    origins: Mutex<HashMap<u64, u64>>,
+    origins: Mutex<InoMap<u64>>,
     /// The upper inode, by inode number, of copied up lower files with several names: the other names lead here too.
-    copied_links: Mutex<HashMap<u64, Arc<dyn Inode>>>,
+    copied_links: Mutex<InoMap<Arc<dyn Inode>>>,
     lower_cache: Mutex<LowerCache>,
 }
 
