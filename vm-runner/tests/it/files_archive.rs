@@ -100,6 +100,23 @@ async fn what_the_guest_made_is_read_by_native_tar() {
     );
 }
 
+#[tokio::test]
+#[ignore = "needs the guest software: make test runs it"]
+async fn what_follows_on_thousands_of_entries_that_are_left_out_is_in_the_archive() {
+    let runner = Runner::start().await;
+    let workspace = runner.workspace("a").await;
+    let made = workspace.sh("mkdir many && cd many && touch $(seq -f x%g 1 3000) && echo here > zz").await;
+    assert_eq!(made.exit_code, Some(0), "{made:?}");
+    let route = format!("{}&exclude=x*", workspace.routes.archive("/home/agent/many"));
+    let answer = runner.get(&route).await;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("out.tar"), &answer.body).unwrap();
+    assert_eq!(
+        native("tar -tf out.tar; tar -xOf out.tar ./zz", dir.path()),
+        "./\nzz\nhere\n"
+    );
+}
+
 /// Name, type, link and content.
 type Planned<'a> = (&'a str, u8, &'a str, &'a str);
 

@@ -26,6 +26,8 @@ use crate::vm::boot::Vm;
 const CHUNK_BYTES: usize = 256 << 10;
 /// Entries and chunks that are copied before others get their turn.
 const STEP: usize = 8;
+/// Short pieces of a file with holes that are copied before others get their turn.
+const PIECES: usize = 64;
 /// Most files with several names whose copies are linked as they are.
 const MAX_LINKED: usize = 100_000;
 
@@ -287,7 +289,7 @@ async fn copy_content(vm: &Vm, source: &Location, copy: &Location, state: &mut C
         return vm.walk(vm.credentials(), |walk| keep_attributes(walk, source, copy));
     }
     let mut buffer = vec![0; CHUNK_BYTES];
-    let mut offset = 0;
+    let (mut offset, mut pieces) = (0, 0_usize);
     loop {
         match source.inode().seek_extent(offset, Extent::Data) {
             Ok(data) => offset = data,
@@ -304,7 +306,8 @@ async fn copy_content(vm: &Vm, source: &Location, copy: &Location, state: &mut C
             write_all(copy, offset, &buffer[..count])?;
             offset += count as u64;
             state.bytes += count as u64;
-            if count == CHUNK_BYTES {
+            pieces += 1;
+            if count == CHUNK_BYTES || pieces.is_multiple_of(PIECES) {
                 tokio::task::yield_now().await;
             }
         }

@@ -28,7 +28,7 @@ use crate::vm::server::query::Excludes;
 
 /// Bytes that are gathered before they are sent.
 const BATCH_BYTES: usize = 64 << 10;
-/// Most entries without content that are read before others get their turn.
+/// Most entries and pieces that are read before others get their turn.
 const MAX_STEPS: usize = 64;
 /// Most files with several names that become links.
 const MAX_LINKED: usize = 100_000;
@@ -101,7 +101,7 @@ impl Packing {
             self.add(walk, out, &name, top)?;
         }
         let mut steps = 0;
-        while out.len() < BATCH_BYTES && (steps < MAX_STEPS || out.is_empty()) {
+        while out.len() < BATCH_BYTES && steps < MAX_STEPS {
             steps += 1;
             if self.content.is_some() {
                 self.read_some(out)?;
@@ -227,8 +227,15 @@ impl http_body::Body for Packing {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Poll::Ready(self.next().map(|result| result.map(Frame::data)))
+        match self.next() {
+            // Nothing to tell of these entries: on after the others' turn.
+            Some(Ok(bytes)) if bytes.is_empty() => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            next => Poll::Ready(next.map(|result| result.map(Frame::data))),
+        }
     }
 }
