@@ -231,9 +231,11 @@ impl Follower {
         }
     }
 
-    /// Whether the cluster has this workspace, as far as the watch shows.
+    /// Whether the cluster has this workspace, as far as the watch shows. A runner has those of its own namespace only, whatever
+    /// it says.
     fn is_known(&self, state: &WorkspaceState) -> bool {
         let known = self.context.stores.workspaces.get(&workspace_ref(state));
+        let known = known.filter(|_| state.namespace == self.runner.namespace);
         known.is_some_and(|known| known.meta().uid.as_deref() == Some(state.uid.as_str()))
     }
 
@@ -251,7 +253,8 @@ impl Follower {
                 None
             }
             WorkspaceChange::Run { uid: _, run } => {
-                self.context.cron_jobs.due.extend(self.context.cron_jobs.register.told(*run));
+                let concerned = self.context.cron_jobs.register.told(&self.runner.namespace, *run);
+                self.context.cron_jobs.due.extend(concerned);
                 None
             }
             WorkspaceChange::Synced => None,

@@ -149,14 +149,15 @@ impl Register {
         });
     }
 
-    /// A runner told about a run. Returns the CronJob that has to look, if it waits for it.
-    pub fn told(&self, run: Run) -> Option<ObjectRef<WatchedCronJob>> {
+    /// A runner of that namespace told about a run. Returns the CronJob that has to look, if it waits for it. What runners of
+    /// other namespaces tell of it counts for nothing.
+    pub fn told(&self, namespace: &str, run: Run) -> Option<ObjectRef<WatchedCronJob>> {
         if !run.is_finished() {
             return None;
         }
         let id = run_name::id_of(&run.name)?.to_owned();
         let mut inner = self.lock();
-        let entry = inner.entries.get_mut(&id)?;
+        let entry = inner.entries.get_mut(&id).filter(|entry| entry.workspace.0 == namespace)?;
         let expected = entry.runs.get_mut(&run.name)?;
         expected.ended = Some(run);
         Some(entry.object.clone())
@@ -244,5 +245,36 @@ impl Inner {
                 self.by_workspace.remove(workspace);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use vm_api::RunEnd;
+
+    #[test]
+    fn a_runner_of_another_namespace_ends_no_run() {
+        let cron_job: CronJob = serde_json::from_value(json!({
+            "metadata": {"name": "nightly", "namespace": "team-a", "uid": "u"},
+            "spec": {
+                "workspaceRef": {"name": "ada"}, "schedule": "@daily", "action": {"exec": {"command": "true"}},
+            },
+        }))
+        .unwrap();
+        let (register, id) = (Register::default(), run_name::id("u"));
+        register.note(&id, Arc::new(cron_job));
+        let name = run_name::scheduled(&id, "2026-11-22T00:00:00Z".parse().unwrap());
+        register.expect(&id, &name);
+        let run: Run = serde_json::from_value(json!({
+            "name": name, "startedAt": "2026-11-22T00:00:00Z", "finishedAt": "2026-11-22T00:00:01Z",
+            "end": RunEnd::Exited, "exitCode": 0, "outputTail": "forged",
+        }))
+        .unwrap();
+        assert_eq!(register.told("team-b", run.clone()), None);
+        assert_eq!(register.ended(&id, &name), None);
+        assert!(register.told("team-a", run).is_some());
+        assert!(register.ended(&id, &name).is_some());
     }
 }

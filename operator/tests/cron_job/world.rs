@@ -266,7 +266,7 @@ impl Operator {
     pub(crate) async fn learn(&self, world: &World, name: &str) -> bool {
         let runs = world.runner.list_runs(ADA_UID).await.unwrap().items;
         let run = runs.into_iter().find(|run| run.name == name).unwrap();
-        self.context.cron_jobs.register.told(run).is_some()
+        self.context.cron_jobs.register.told("team-a", run).is_some()
     }
 
     /// The run ends with this exit code, the operator learns it and reconciles.
