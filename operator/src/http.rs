@@ -1,6 +1,10 @@
-//! The operator's own endpoints, in plain HTTP: `/healthz`, `/readyz` and `/metrics`. Nothing secret is behind them.
+//! The operator's own endpoints, in plain HTTP: `/healthz`, `/readyz` and `/metrics`. Nothing secret is behind them. Whoever can
+//! connect may hold a few connections ([`door`]), and never keeps out the kubelet.
+
+mod door;
 
 use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
+use door::Door;
 use std::{
     io,
     net::SocketAddr,
@@ -9,7 +13,6 @@ use std::{
         atomic::{AtomicU8, Ordering},
     },
 };
-use tokio::net::TcpListener;
 
 /// What this replica is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +58,7 @@ pub async fn serve_health(address: SocketAddr, role: RoleCell) -> io::Result<()>
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .with_state(role);
-    axum::serve(TcpListener::bind(address).await?, router).await
+    axum::serve(Door::bind(address).await?, router).await
 }
 
 /// Serves `/metrics`, for ever. `expose` makes the text.
@@ -72,7 +75,7 @@ pub async fn serve_metrics(
         async move { ([(axum::http::header::CONTENT_TYPE, OPEN_METRICS)], text) }
     };
     let router = Router::new().route("/metrics", get(metrics));
-    axum::serve(TcpListener::bind(address).await?, router).await
+    axum::serve(Door::bind(address).await?, router).await
 }
 
 async fn ready(State(role): State<RoleCell>) -> impl IntoResponse {
