@@ -5,7 +5,9 @@ use super::{
     Authority, Leaf, Purpose,
     leaf::{GATEWAY_NAME, OPERATOR_NAME},
 };
-use crate::{apply, args::GatewayConfig, context::Context, runner_client::HttpRunnerClient};
+use crate::{
+    apply, args::GatewayConfig, context::Context, runner::name::TLS_SECRET, runner_client::HttpRunnerClient,
+};
 use k8s_openapi::{
     ByteString,
     api::core::v1::{ConfigMap, Secret},
@@ -161,6 +163,12 @@ async fn ensure_gateway(context: &Context, authority: &Authority) -> Result<(), 
     // An address that was taken back has to go, which a comparison of what is wanted doesn't see.
     context.applier.apply(&config_map, live.as_ref().filter(|_| !stale)).await?;
     Ok(())
+}
+
+/// Whether Secrets of this name are Lodge's own. They hold the keys of its certificates: nobody may have them in a workspace, least
+/// of all the authority's, by which one could become the gateway of every namespace.
+pub fn is_own_secret(name: &str) -> bool {
+    [CA_SECRET, GATEWAY_SECRET, TLS_SECRET].contains(&name)
 }
 
 fn gateway_names(namespace: &str, config: &GatewayConfig) -> Vec<String> {

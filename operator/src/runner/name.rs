@@ -75,6 +75,13 @@ impl RunnerSetName {
     }
 }
 
+/// Whether a volume claim of this name is that of a runner: it holds the files of every workspace there.
+pub fn is_claim_of_runner(name: &str) -> bool {
+    name.strip_prefix(DATA_VOLUME)
+        .and_then(|pod| pod.strip_prefix('-')?.strip_prefix(RUNNER))
+        .is_some_and(|rest| rest.starts_with('-'))
+}
+
 impl fmt::Display for RunnerSetName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

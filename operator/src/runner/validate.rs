@@ -2,7 +2,7 @@
 
 use super::{
     build::{Claim, RunnerSet, Volume},
-    name::RunnerSetName,
+    name::{RunnerSetName, is_claim_of_runner},
 };
 use crate::args::RunnerConfig;
 use k8s_openapi::{
@@ -81,7 +81,9 @@ fn dedicated_set(name: RunnerSetName, workspace: &Workspace, config: &RunnerConf
 fn claims(workspace: &Workspace) -> BTreeMap<String, Claim> {
     let mut claims = BTreeMap::new();
     for mount in &workspace.spec.mounts {
-        if let Some(MountSource::Volume(source)) = mount.source() {
+        if let Some(MountSource::Volume(source)) = mount.source()
+            && !is_claim_of_runner(&source.claim_name)
+        {
             let (name, volume) = (source.claim_name.to_string(), claim_volume(&source.claim_name));
             let claim = claims.entry(name).or_insert(Claim { volume, read_only: true });
             claim.read_only &= mount.read_only;

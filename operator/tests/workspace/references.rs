@@ -171,3 +171,47 @@ async fn a_volume_is_mounted_into_the_runner_and_handed_on_by_name() {
     let claim = volumes.iter().find(|volume| volume["name"] == json!(name)).unwrap();
     assert_eq!(claim["persistentVolumeClaim"]["claimName"], "data.v1");
 }
+
+/// Why a spec is refused.
+async fn refusal(spec: serde_json::Value) -> String {
+    let mut fixture = Fixture::with_ada(spec);
+    fixture.connect_runner();
+    for secret in ["lodge-ca", "lodge-gateway-tls", "lodge-runner-tls"] {
+        let path = format!("/api/v1/namespaces/team-a/secrets/{secret}");
+        let metadata = json!({"name": secret, "namespace": "team-a"});
+        fixture.api.put(&path, json!({"metadata": metadata, "data": {"tls.key": "aHVudGVyMg=="}}));
+    }
+    let error = fixture.reconcile().await.unwrap_err();
+    assert!(matches!(error, Error::InvalidSpec { .. }), "{error}");
+    assert_eq!(fixture.runner.config(ADA_UID).map(|_| ()), None, "nothing is told");
+    fixture.condition("Stalled").unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn lodges_own_keys_come_into_no_workspace() {
+    for secret in ["lodge-ca", "lodge-gateway-tls", "lodge-runner-tls"] {
+        let key = json!({"secretKeyRef": {"name": secret, "key": "tls.key"}});
+        let by_env = refusal(json!({"env": [{"name": "A", "valueFrom": key}]})).await;
+        assert!(by_env.contains("spec.env[0].valueFrom.secretKeyRef.name: Secret"), "{by_env}");
+        let by_mount = refusal(json!({"mounts": [{"path": "/ca", "secret": {"name": secret}}]})).await;
+        assert!(by_mount.contains("spec.mounts[0].secret.name: Secret"), "{by_mount}");
+        assert!(by_mount.contains("is Lodge's own"), "{by_mount}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_volume_of_a_runner_is_mounted_into_no_other() {
+    for claim in ["data-lodge-runner-0", "data-lodge-runner-bob-0"] {
+        let mounts = json!([{"path": "/all", "volume": {"claimName": claim}}]);
+        let mut fixture = Fixture::with_ada(json!({"isolation": "Dedicated", "mounts": mounts}));
+        let path = format!("/api/v1/namespaces/team-a/persistentvolumeclaims/{claim}");
+        fixture.api.put(&path, json!({"metadata": {"name": claim, "namespace": "team-a"}}));
+        let error = fixture.reconcile().await.unwrap_err();
+        assert!(matches!(error, Error::InvalidSpec { .. }), "{error}");
+        let stalled = fixture.condition("Stalled").unwrap();
+        assert!(stalled.contains("spec.mounts[0].volume.claimName"), "{stalled}");
+        fixture.reconcile_runners().await.unwrap();
+        let set = fixture.api.get("/apis/apps/v1/namespaces/team-a/statefulsets/lodge-runner-ada").unwrap();
+        assert!(!set.to_string().contains(claim), "no pod mounts it either: {set}");
+    }
+}

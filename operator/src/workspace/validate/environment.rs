@@ -5,6 +5,7 @@ use super::super::{
     dereference::{Data, References},
     error::Missing,
 };
+use crate::certificate::system::is_own_secret;
 use lodge_crds::{EnvVar, KeyRef, ObjectName};
 use std::collections::BTreeMap;
 
@@ -25,6 +26,7 @@ pub(crate) fn resolve(
             (Some(value), None, None) => Some(value.clone()),
             (None, Some(key), None) => {
                 let path = format!("{path}.valueFrom.secretKeyRef");
+                refuse_own_secret(&path, &key.name)?;
                 look_up(key, &references.secrets, "Secret", path, Error::SecretMissing)?
             }
             (None, None, Some(key)) => {
@@ -48,6 +50,16 @@ pub(crate) fn resolve(
         }
     }
     Ok(resolved)
+}
+
+/// Lodge's own keys are nobody's.
+pub(super) fn refuse_own_secret(path: &str, name: &ObjectName) -> Result<(), Error> {
+    if !is_own_secret(name) {
+        return Ok(());
+    }
+    let detail =
+        format!("Secret {:?} is Lodge's own, which no workspace may have: name another one", &**name);
+    Err(Error::InvalidSpec { path: format!("{path}.name"), detail })
 }
 
 fn look_up(

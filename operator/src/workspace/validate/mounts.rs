@@ -5,7 +5,8 @@ use super::super::{
     dereference::{Data, References},
     error::Missing,
 };
-use crate::runner::validate::claim_volume;
+use super::environment::refuse_own_secret;
+use crate::runner::{name::is_claim_of_runner, validate::claim_volume};
 use lodge_crds::{Isolation, KeyToPath, Mount, MountSource, ObjectName, VolumeSource};
 use std::collections::BTreeMap;
 use vm_api::{Base64, FileEntry, FilesMount, MountConfig, TmpfsMount, VolumeMount};
@@ -45,6 +46,7 @@ fn resolve_one(
         Some(MountSource::Secret(source)) => {
             let wanted = Wanted { name: &source.name, items: &source.items, optional: source.optional };
             let path = format!("{path}.secret");
+            refuse_own_secret(&path, &source.name)?;
             let files = wanted.files(&references.secrets, "Secret", &path, Error::SecretMissing)?;
             (true, vm_api::MountSource::Files(files))
         }
@@ -72,6 +74,13 @@ fn volume(
         let detail =
             "a volume can only be mounted into a runner of its own: set isolation: Dedicated, or remove it";
         return Err(Error::InvalidSpec { path: format!("{path}.volume"), detail: detail.to_owned() });
+    }
+    if is_claim_of_runner(&source.claim_name) {
+        let detail = format!(
+            "PersistentVolumeClaim {:?} is that of a runner, with the files of all of its workspaces: name another one",
+            &*source.claim_name
+        );
+        return Err(Error::InvalidSpec { path: format!("{path}.volume.claimName"), detail });
     }
     if references.claims.get(&source.claim_name) == Some(&false) {
         let path = format!("{path}.volume.claimName");
