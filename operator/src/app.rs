@@ -77,10 +77,10 @@ pub async fn run(config: Config, client: Client, stop: CancellationToken) -> Res
     let (announcer, mut outbox) = Announcer::new();
     let publisher = Publisher::new(client.clone(), &config.identity, Arc::clone(&metrics));
     let context = Arc::new(Context::new(client, config, stores, announcer, metrics, Clock::system()));
-    let work = elect_and_lead(context, writers, role, stop);
+    let work = elect_and_lead(Arc::clone(&context), writers, role, stop);
     let result = tokio::select! {
         result = work => result,
-        () = publisher.run(&mut outbox) => Err(Error::Ended("the publisher of events")),
+        () = publisher.run(&mut outbox, &context.rush) => Err(Error::Ended("the publisher of events")),
         served = health.join() => Err(not_served("health", served)),
         served = metrics_server.join() => Err(not_served("metrics", served)),
     };

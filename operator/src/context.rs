@@ -12,6 +12,7 @@ use crate::{
     metrics::Metrics,
     roster::Roster,
     runner::{occupancy::Occupancy, outlook::Outlook, roll::Rolling},
+    rush::Rush,
     store::{Stores, WatchedNamespace, WatchedWorkspace},
     trigger::Triggers,
 };
@@ -39,6 +40,8 @@ pub struct Context {
     pub occupancy: Occupancy,
     /// Which runners are being replaced.
     pub rolling: Rolling,
+    /// Who is on the way to the first Ready.
+    pub rush: Rush,
     /// What stands in the way of runners.
     pub outlook: Outlook,
     /// Workspaces to remove from runners, if they don't exist any more.
@@ -85,6 +88,7 @@ impl Context {
             ledger: Ledger::default(),
             occupancy: Occupancy::default(),
             rolling: Rolling::default(),
+            rush: Rush::default(),
             outlook: Outlook::default(),
             strays: Triggers::default(),
             workspaces_due: Triggers::default(),

@@ -1,19 +1,23 @@
 //! Events: what people see in `kubectl describe`, once per transition. A failure to publish is logged and forgotten.
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, rush::Rush};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client, Resource,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use lodge_crds::label;
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 /// How many news may wait.
 const CAPACITY: usize = 4096;
 /// How many places are for warnings only.
 const KEPT_FOR_WARNINGS: usize = CAPACITY / 2;
+/// How many have to wait before they are published in a rush, too.
+const MANY: usize = 512;
+/// How long a rush may hold up one Event.
+const PAUSE: Duration = Duration::from_millis(50);
 /// The longest note that the API takes.
 const MAX_NOTE_BYTES: usize = 1024;
 
@@ -98,9 +102,12 @@ impl Publisher {
         Self { recorder: Recorder::new(client, reporter), metrics }
     }
 
-    /// Publishes what comes, for ever.
-    pub async fn run(&self, outbox: &mut Outbox) {
+    /// Publishes what comes, for ever. That all is well is told slowly during a rush.
+    pub async fn run(&self, outbox: &mut Outbox, rush: &Rush) {
         while let Some(notice) = outbox.0.recv().await {
+            if notice.news.severity == EventType::Normal && outbox.0.len() < MANY {
+                rush.let_pass(PAUSE).await;
+            }
             self.publish(notice).await;
         }
     }

@@ -25,6 +25,8 @@ struct Entry {
     written: Option<Arc<Workspace>>,
     power: PowerTimes,
     failures: u32,
+    /// Since when it has a runner, but not the finalizer.
+    unheld: Option<Instant>,
     /// The epoch that the runner refused last, and how far above it the next one shall be.
     refused: Option<(u64, u64)>,
     /// Whether the runner has nothing of what it had, which no status tells yet.
@@ -124,6 +126,23 @@ impl Ledger {
     pub fn trace_settled(&self, uid: &str) {
         if let Some(entry) = self.lock().get_mut(uid) {
             entry.trace = None;
+        }
+    }
+
+    /// Notes that it has a runner now, and will get the finalizer later.
+    pub fn unheld(&self, uid: &str) {
+        self.lock().entry(uid.to_owned()).or_default().unheld.get_or_insert_with(Instant::now);
+    }
+
+    /// For how long that has been so; nothing if this operator doesn't know of it.
+    pub fn unheld_for(&self, uid: &str) -> Option<Duration> {
+        Some(self.lock().get(uid)?.unheld?.elapsed())
+    }
+
+    /// Notes that it has the finalizer.
+    pub fn held(&self, uid: &str) {
+        if let Some(entry) = self.lock().get_mut(uid) {
+            entry.unheld = None;
         }
     }
 

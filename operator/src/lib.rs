@@ -22,7 +22,7 @@
 //! value of a Secret get into a status, an Event or the log.
 //!
 //! # Lock order
-//! Every lock is a leaf: [`roster`], [`ledger`], [`trigger`], [`runner::outlook`], [`runner::occupancy`], [`runner::roll`], [`cron_job::register`],
+//! Every lock is a leaf: [`roster`], [`ledger`], [`trigger`], [`runner::outlook`], [`runner::occupancy`], [`runner::roll`], [`rush`], [`cron_job::register`],
 //! [`cron_job::schedule::zone`], [`context::AuthorityCell`] and the TLS settings in
 //! [`runner_client`] each guard their own map or cell; none is held while another is taken, across an await, or while calling
 //! anything of another module.
@@ -44,6 +44,7 @@ pub mod metrics;
 pub mod roster;
 pub mod runner;
 pub mod runner_client;
+pub mod rush;
 pub mod spawn;
 pub mod store;
 pub mod telemetry;

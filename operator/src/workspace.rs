@@ -1,7 +1,7 @@
 //! The Workspace: from what its spec says to a runner that knows it, and back into its status.
 //!
 //! ```text
-//!   dereference ─▶ validate ─▶ bind ─▶ build ─▶ apply (push to the runner) ─▶ update_status
+//!   dereference ─▶ validate ─▶ bind ─▶ build ─▶ apply (push to the runner) ─▶ update_status ─▶ (when new) finalizer
 //!   being deleted ─▶ cleanup (remove from the runner) ─▶ finalizer removed
 //! ```
 //! `validate`, `bind`, `build` and the computation of the status are pure. Whatever step fails, its error is what the status
@@ -28,7 +28,7 @@ pub mod validate;
 pub(crate) use error::NOT_IMPLEMENTED;
 pub use error::{Error, Verdict};
 
-use crate::{context::Context, store::WatchedWorkspace};
+use crate::{context::Context, follow::stray::Stray, store::WatchedWorkspace};
 use bind::Binding;
 use kube::{
     Resource, ResourceExt,
@@ -91,42 +91,76 @@ pub async fn reconcile(watched: Arc<WatchedWorkspace>, context: Arc<Context>) ->
 }
 
 async fn reconcile_live(workspace: Arc<Workspace>, context: &Context) -> Result<Action, Error> {
-    let (workspace, outcome) = begin(workspace, context).await?;
-    let later = update_status::run(&workspace, &outcome, context).await?;
+    let is_new = is_new(&workspace, context);
+    let passage = is_new.then(|| context.rush.enter());
+    let (workspace, outcome) = begin(workspace, is_new, context).await?;
+    let later = match update_status::run(&workspace, &outcome, context).await {
+        Ok(later) => later,
+        Err(error) => {
+            // It may have gone in this very moment, while it was told to a runner.
+            if !finalizer::has(&workspace) {
+                context.strays.extend(copies(&workspace, context));
+            }
+            return Err(error);
+        }
+    };
+    drop(passage);
     let bound = outcome?;
+    let uid = workspace.uid().unwrap_or_default();
+    if is_new && !finalizer::has(&workspace) {
+        context.ledger.unheld(&uid);
+    }
     let expiry = expire::run(&workspace, &bound, context).await?;
-    context.ledger.succeeded(&workspace.uid().unwrap_or_default());
+    context.ledger.succeeded(&uid);
+    let hold = finalizer::due(&workspace, context);
     let recheck = bound.has_references.then_some(context.config.timing.reference_interval);
-    Ok([later, recheck, expiry]
+    Ok([later, recheck, expiry, hold]
         .into_iter()
         .flatten()
         .min()
         .map_or_else(Action::await_change, Action::requeue))
 }
 
-/// Adds the finalizer and does every step up to the push.
+/// Whether nobody has ever had anything of a Workspace.
+fn is_new(workspace: &Workspace, context: &Context) -> bool {
+    let is_bound = workspace.status.as_ref().is_some_and(|status| status.runner.is_some());
+    let (uid, namespace) = (workspace.uid().unwrap_or_default(), workspace.namespace().unwrap_or_default());
+    !finalizer::has(workspace) && !is_bound && context.roster.holder(&namespace, &uid).is_none()
+}
+
+/// Adds the finalizer, if it is time to, and does every step up to the push.
 ///
-/// A Workspace that no runner has yet gets both at the same time, which makes it Ready sooner. Nobody can use it before its
-/// status names the runner, which comes after, so that there is nothing to lose yet. If it goes in this very moment, it is
-/// removed from the runner again; by the next operator, should this one go, too.
+/// A new Workspace that can be told to a runner at once gets the finalizer after its status, which makes it Ready sooner. If it
+/// goes before, it is removed from the runner again as every stray is; by the next operator, should this one go, too.
 async fn begin(
     workspace: Arc<Workspace>,
+    is_new: bool,
     context: &Context,
 ) -> Result<(Arc<Workspace>, Result<Bound, Error>), Error> {
-    let (uid, namespace) = (workspace.uid().unwrap_or_default(), workspace.namespace().unwrap_or_default());
-    let is_bound = workspace.status.as_ref().is_some_and(|status| status.runner.is_some());
-    if finalizer::has(&workspace) || is_bound || context.roster.holder(&namespace, &uid).is_some() {
-        let workspace = finalizer::add(workspace, context).await?;
+    if !is_new {
+        let can_wait = finalizer::can_wait(&workspace, context);
+        let workspace = if can_wait { workspace } else { finalizer::add(workspace, context).await? };
         let outcome = advance(&workspace, context).await;
         return Ok((workspace, outcome));
     }
-    let (added, outcome) =
-        futures::future::join(finalizer::add(Arc::clone(&workspace), context), advance(&workspace, context))
-            .await;
-    if added.is_err() {
-        context.strays.extend(context.roster.copies(&namespace, &uid));
+    let outcome = advance(&workspace, context).await;
+    if outcome.is_ok() {
+        return Ok((workspace, outcome));
     }
-    Ok((added?, outcome))
+    let copies = copies(&workspace, context);
+    match finalizer::add(workspace, context).await {
+        Ok(workspace) => Ok((workspace, outcome)),
+        Err(error) => {
+            context.strays.extend(copies);
+            Err(error)
+        }
+    }
+}
+
+/// What runners have of a Workspace.
+fn copies(workspace: &Workspace, context: &Context) -> Vec<Stray> {
+    let (uid, namespace) = (workspace.uid().unwrap_or_default(), workspace.namespace().unwrap_or_default());
+    context.roster.copies(&namespace, &uid)
 }
 
 async fn advance(workspace: &Workspace, context: &Context) -> Result<Bound, Error> {

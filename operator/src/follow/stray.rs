@@ -55,7 +55,7 @@ pub(super) async fn remove_over(stray: Stray, connection: Arc<dyn RunnerConnecti
     match connection.delete(&uid, epoch).await {
         Ok(()) => {
             context.roster.drop_workspace(&runner, &uid);
-            tracing::warn!(%runner, uid, name, "removed a workspace from a runner that doesn't exist any more");
+            tracing::info!(%runner, uid, name, "removed a workspace from a runner that doesn't exist any more");
         }
         Err(error) => {
             tracing::warn!(%error, %runner, uid, "could not remove a workspace that doesn't exist any more");

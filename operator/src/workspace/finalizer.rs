@@ -1,4 +1,8 @@
 //! The finalizer: it keeps a Workspace until its runner has let go of it.
+//!
+//! It is no step on the way to Ready: a new Workspace gets it a moment after its status names the runner, and in a rush when
+//! others have passed, but soon in any case. One that is deleted within this moment goes at once; its runner is then told as it
+//! is of every stray ([`crate::follow::stray`]).
 
 use super::Error;
 use crate::{context::Context, store::WatchedWorkspace};
@@ -8,7 +12,33 @@ use kube::{
 };
 use lodge_crds::{Workspace, label::WORKSPACE_FINALIZER};
 use serde_json::json;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+/// How long it comes after the status.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long until the next look at a Workspace that has let others pass.
+const PAUSE_IN_RUSH: Duration = Duration::from_millis(500);
+/// How long a rush may hold it up.
+const MOST: Duration = Duration::from_secs(2);
+
+/// Whether the finalizer of a Workspace can still wait.
+pub(super) fn can_wait(workspace: &Workspace, context: &Context) -> bool {
+    let observed = workspace.status.as_ref().and_then(|status| status.observed_generation);
+    // What was edited is not new any more.
+    observed == workspace.metadata.generation && due(workspace, context).is_some_and(|pause| !pause.is_zero())
+}
+
+/// When the finalizer of a Workspace has to be added; nothing if it is there, or isn't put off.
+pub(super) fn due(workspace: &Workspace, context: &Context) -> Option<Duration> {
+    if has(workspace) {
+        return None;
+    }
+    let age = context.ledger.unheld_for(workspace.metadata.uid.as_deref()?)?;
+    Some(match context.rush.is_on() {
+        true => PAUSE_IN_RUSH.min(MOST.saturating_sub(age)),
+        false => PAUSE.saturating_sub(age),
+    })
+}
 
 /// Adds the finalizer if it is missing. Returns the Workspace as it is then, so that a reconcile can go on with it at once.
 pub(super) async fn add(workspace: Arc<Workspace>, context: &Context) -> Result<Arc<Workspace>, Error> {
@@ -21,6 +51,7 @@ pub(super) async fn add(workspace: Arc<Workspace>, context: &Context) -> Result<
         Ok(updated) => {
             let updated = Arc::new(updated);
             context.ledger.wrote(Arc::clone(&updated));
+            context.ledger.held(&updated.uid().unwrap_or_default());
             Ok(updated)
         }
         // Changed into something unreadable in the meantime: the watch brings it back as such.

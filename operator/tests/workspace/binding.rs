@@ -1,33 +1,36 @@
 //! From a new Workspace to Ready.
 
-use crate::fixture::{ADA_UID, Fixture};
+use crate::fixture::{ADA_UID, FINALIZER_PAUSE, Fixture};
 use http::{Method, StatusCode};
 use kube::runtime::controller::Action;
 use operator::{
     roster::Reach,
     runner::name::RunnerId,
     runner_client::RunnerConnection,
-    workspace::{Error, error_policy},
+    workspace::{self, Error, error_policy},
 };
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use vm_api::ProblemCode;
 
 #[tokio::test(start_paused = true)]
-async fn on_a_connected_runner_a_workspace_is_ready_after_two_writes_and_one_event() {
+async fn on_a_connected_runner_a_workspace_is_ready_after_one_write_and_has_the_finalizer_after_two() {
     let mut fixture = Fixture::with_ada(json!({}));
     fixture.connect_runner();
-    let action = fixture.reconcile().await.unwrap();
-    assert_eq!(action, Action::await_change());
+    let action = fixture.reconcile_once().await.unwrap();
+    assert_eq!(action, Action::requeue(FINALIZER_PAUSE));
     let writes = fixture.api.take_writes();
     assert_eq!(
         writes,
         [
-            "PATCH /apis/lodge.dev/v1alpha1/namespaces/team-a/workspaces/ada",
             "PATCH /apis/lodge.dev/v1alpha1/namespaces/team-a/workspaces/ada/status",
             "POST /apis/events.k8s.io/v1/namespaces/team-a/events",
         ]
     );
+    fixture.pass(FINALIZER_PAUSE).await;
+    assert_eq!(fixture.reconcile_once().await.unwrap(), Action::await_change());
+    let writes = fixture.api.take_writes();
+    assert_eq!(writes, ["PATCH /apis/lodge.dev/v1alpha1/namespaces/team-a/workspaces/ada"]);
     let ada = fixture.ada();
     assert_eq!(ada.metadata.finalizers.unwrap(), ["lodge.dev/workspace"]);
     let status = ada.status.unwrap();
@@ -281,6 +284,8 @@ async fn a_failed_write_is_tried_again_and_pauses_grow() {
 async fn a_finalizer_that_somebody_adds_in_the_meantime_is_not_lost() {
     let mut fixture = Fixture::with_ada(json!({}));
     fixture.connect_runner();
+    fixture.reconcile_once().await.unwrap();
+    fixture.pass(FINALIZER_PAUSE).await;
     let mut object = fixture.api.get(crate::fixture::ADA).unwrap();
     object["metadata"]["finalizers"] = json!(["example.com/backup"]);
     fixture.api.put(crate::fixture::ADA, object);
@@ -411,7 +416,7 @@ async fn a_workspace_that_goes_in_the_moment_before_it_gets_its_finalizer_leaves
     fixture.connect_runner();
     fixture.api.remove(crate::fixture::ADA);
     let error = fixture.reconcile_with_stale_stores().await.unwrap_err();
-    assert!(matches!(error, Error::Finalizer(_)), "{error}");
+    assert!(matches!(error, Error::UpdateStatus(_)), "{error}");
     let strays = fixture.context.strays.try_take();
     assert_eq!(strays.iter().map(|stray| stray.uid.as_str()).collect::<Vec<_>>(), [ADA_UID]);
 }
@@ -431,4 +436,46 @@ async fn a_workspace_that_a_runner_has_gets_its_finalizer_before_anything_is_tol
     assert!(fixture.context.strays.try_take().is_empty(), "its files are there");
     fixture.reconcile().await.unwrap();
     assert_eq!(fixture.runner.puts(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workspace_that_goes_after_its_status_and_before_its_finalizer_leaves_nothing() {
+    let mut fixture = Fixture::with_ada(json!({}));
+    fixture.connect_runner();
+    fixture.reconcile_once().await.unwrap();
+    let shown = fixture.context.stores.workspaces.state().remove(0);
+    fixture.api.remove(crate::fixture::ADA);
+    workspace::forget(&shown, &fixture.context);
+    let strays = fixture.context.strays.try_take();
+    assert_eq!(strays.iter().map(|stray| stray.uid.as_str()).collect::<Vec<_>>(), [ADA_UID]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_finalizer_lets_those_pass_that_are_not_ready_yet_but_not_for_ever() {
+    let mut fixture = Fixture::with_ada(json!({}));
+    fixture.connect_runner();
+    let context = Arc::clone(&fixture.context);
+    let passage = context.rush.enter();
+    let mut times = 0;
+    while fixture.ada().metadata.finalizers.is_none() {
+        assert!(times < 5, "it takes longer than two seconds");
+        times += 1;
+        fixture.reconcile_once().await.unwrap();
+        fixture.pass(Duration::from_millis(500)).await;
+    }
+    assert_eq!(times, 5);
+    drop(passage);
+    assert_eq!(fixture.reconcile_once().await.unwrap(), Action::await_change());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_operator_adds_the_finalizer_that_the_last_one_had_put_off() {
+    let mut fixture = Fixture::with_ada(json!({}));
+    fixture.connect_runner();
+    fixture.reconcile_once().await.unwrap();
+    assert_eq!(fixture.ada().metadata.finalizers, None);
+    fixture.restart_operator(&[]);
+    fixture.connect_runner();
+    fixture.reconcile_once().await.unwrap();
+    assert_eq!(fixture.ada().metadata.finalizers.unwrap(), ["lodge.dev/workspace"]);
 }
