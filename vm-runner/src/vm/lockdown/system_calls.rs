@@ -11,13 +11,14 @@
 //! a path's metadata (`statx`, `readlinkat`) tells of files that are there, if one guesses their names.
 //! Calls whose arguments are not looked at cost nothing: the kernel keeps a bitmap of them.
 
-use std::collections::BTreeMap;
+mod band;
 
 use libc::c_long;
 use seccompiler::{
-    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen as Len, SeccompCmpOp as Op, SeccompCondition,
-    SeccompFilter, SeccompRule, TargetArch,
+    BackendError, SeccompAction, SeccompCmpArgLen as Len, SeccompCmpOp as Op, SeccompCondition, SeccompRule,
 };
+
+use self::band::{Rules, program};
 
 /// Why the filters are not in place.
 #[derive(Debug, thiserror::Error)]
@@ -282,28 +283,17 @@ const DEADLY_HERE: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const DEADLY_HERE: &[c_long] = &[];
 
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
-
 /// Restricts this thread, and those that it starts. Nothing can widen it again.
 pub(super) fn restrict(has_volumes: bool) -> Result<(), Error> {
     let own_pid = rustix::process::getpid().as_raw_nonzero().get();
     // Both are made before one is in place, and the one that lets `seccomp` itself pass comes first.
-    let deadly = program(deadly_rules()?, SeccompAction::Allow, SeccompAction::KillProcess)?;
+    let deadly = program(deadly_rules()?, &SeccompAction::Allow, &SeccompAction::KillProcess)?;
     let refused = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
     let allowed =
-        program(allowed_rules(own_pid.unsigned_abs(), has_volumes)?, refused, SeccompAction::Allow)?;
+        program(allowed_rules(own_pid.unsigned_abs(), has_volumes)?, &refused, &SeccompAction::Allow)?;
     seccompiler::apply_filter(&deadly)?;
     seccompiler::apply_filter(&allowed)?;
     Ok(())
-}
-
-fn program(
-    rules: Rules,
-    otherwise: SeccompAction,
-    listed: SeccompAction,
-) -> Result<BpfProgram, BackendError> {
-    let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
-    SeccompFilter::new(rules, otherwise, listed, architecture)?.try_into()
 }
 
 fn deadly_rules() -> Result<Rules, BackendError> {
