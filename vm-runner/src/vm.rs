@@ -7,6 +7,7 @@
 //! It holds no secret of the host, has no network, and ends when the supervisor does. The supervisor is trusted; the
 //! guests are not.
 
+mod allocator;
 pub(crate) mod boot;
 pub(crate) mod buffers;
 mod commands;
@@ -36,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::lockdown::Grants;
 use self::machine_room::MachineRoom;
-use self::server::Server;
+use self::server::{Role, Server};
 use crate::config::VmConfig;
 use crate::control::{self, Use};
 use crate::http::Request;
@@ -60,6 +61,7 @@ pub(crate) enum Error {
 
 /// Gives up what a vm process does not need. Runs before any thread is started.
 pub(crate) fn lock_down(config: &VmConfig) -> Result<(), Error> {
+    allocator::prepare();
     let VmConfig { software, guest_grace: _, slot, volumes, isolation } = config;
     let landlock = lockdown::apply(Grants { software, slot: slot.as_deref(), volumes }, *isolation)?;
     // The supervisor has said it aloud.
@@ -92,7 +94,7 @@ pub(crate) async fn serve(config: VmConfig) -> Result<(), Error> {
             () = rehearsal::rehearse(&room) => {}
         },
     }
-    let server = Arc::new(Server::new(room));
+    let server = Arc::new(Server::new(room, Role::Workspace));
     let _trim = task::spawn(idle::trim(Arc::clone(&server)));
     for stream in early {
         connections.spawn(serve_connection(stream, Arc::clone(&server), drain.clone()));

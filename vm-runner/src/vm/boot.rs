@@ -11,7 +11,7 @@ use vm_kernel::driver::Driver;
 use vm_kernel::{Account, Accounts};
 use vm_kernel::{HostReader, Kernel, KernelBuilder, Limits, ProcessInfo, ProcessState};
 use vm_vfs::{Caller, MountFlags, VPath, VfsResult, WalkContext};
-use vm_wasm::{GuestCodeCache, WasmDriver};
+use vm_wasm::WasmDriver;
 
 use super::buffers::Buffers;
 use super::server::event::EventLog;
@@ -20,7 +20,7 @@ use super::server::process::ProcessTable;
 use super::server::shell::ShellTable;
 use super::software_image::SoftwareImage;
 use super::storage::Storage;
-use super::{etc, rehearsal, root};
+use super::{etc, root};
 use crate::boot_request::Activity;
 use crate::config::Volume;
 
@@ -29,11 +29,6 @@ const MAX_DISCARDED: usize = 1024;
 
 /// How many open files all processes may have together, for each that one of them may have.
 const OPEN_FILES_PER_FD: usize = 16;
-
-/// Folder beside the workspace's files, made by the supervisor, for programs compiled in the VM.
-const GUEST_CODE: &str = "cwasm";
-/// What it may hold.
-const MAX_GUEST_CODE_BYTES: u64 = 256 << 20;
 
 /// A running VM.
 pub(crate) struct Vm {
@@ -95,10 +90,6 @@ pub(crate) fn boot(
     let accounts = accounts(config);
     let folder = grants.slot.as_ref().map(|slot| slot.join(uid));
     let storage = Storage::open(config, folder.as_deref())?;
-    // A rehearsal may still be under way when the real workspace comes: what is compiled is kept with that one.
-    if let Some(folder) = folder.filter(|_| uid != rehearsal::UID) {
-        driver.keep_guest_code(GuestCodeCache::new(folder.join(GUEST_CODE), MAX_GUEST_CODE_BYTES));
-    }
     let software_layer = Arc::clone(&software.file_system);
     let namespace = root::build(config, software_layer, &storage, &grants.volumes, &accounts)?;
     let kernel = KernelBuilder::new(namespace)

@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::allocator;
 use super::server::Server;
 
 /// For how long no program must have run.
@@ -23,17 +24,6 @@ pub(super) async fn trim(server: Arc<Server>) -> Infallible {
             }
         }
         vm.trim();
-        release_free_memory();
+        allocator::release_free_memory();
     }
 }
-
-/// Gives the host what the allocator keeps for later.
-#[cfg(target_env = "gnu")]
-#[expect(unsafe_code, reason = "a function of the C library that nobody wraps")]
-fn release_free_memory() {
-    // SAFETY: it takes a number, may be called at any time on any thread, and changes nothing that is allocated.
-    let _released = unsafe { libc::malloc_trim(0) };
-}
-
-#[cfg(not(target_env = "gnu"))]
-fn release_free_memory() {}

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use vm_api::{Problem, SoftwareRef, WorkspaceConfig};
-use vm_wasm::{EngineOptions, WasmDriver, WasmEngine};
+use vm_wasm::{EngineOptions, GuestCodeCache, WasmDriver, WasmEngine};
 
 use super::boot::{self, Grants, Vm};
 use super::software_image::{self, Images, SoftwareImage};
@@ -13,6 +13,10 @@ use crate::software::{self, Catalog};
 
 /// What a workspace gets that does not say otherwise: its image is built ahead.
 const USUAL_SOFTWARE: &str = "common";
+/// Folder beside the workspace's files, made by the supervisor, for programs compiled in the VM.
+const GUEST_CODE: &str = "cwasm";
+/// What it may hold.
+const MAX_GUEST_CODE_BYTES: u64 = 256 << 20;
 
 /// Why a vm process cannot run guests.
 #[derive(Debug, thiserror::Error)]
@@ -88,5 +92,14 @@ impl MachineRoom {
             _ => self.images.build(&config.software)?,
         };
         boot::boot(uid, config, &software, Arc::clone(&self.driver), &self.grants)
+    }
+
+    /// Keeps what is compiled for guests with the files of this workspace, if they are kept. It is the whole process's:
+    /// whoever serves the workspace that the process is for asks for it, and no rehearsal.
+    pub(super) fn keep_guest_code(&self, uid: &str) {
+        if let Some(slot) = &self.grants.slot {
+            let folder = slot.join(uid).join(GUEST_CODE);
+            self.driver.keep_guest_code(GuestCodeCache::new(folder, MAX_GUEST_CODE_BYTES));
+        }
     }
 }

@@ -20,12 +20,12 @@ use vm_api::{ExecRequest, WorkspaceConfig, route};
 
 use super::machine_room::MachineRoom;
 use super::serve_connection;
-use super::server::Server;
+use super::server::{Role, Server};
 use crate::boot_request::{Access, BootRequest};
 use crate::task;
 
 /// The folder of a workspace with this name is the slot itself. No workspace has it.
-pub(super) const UID: &str = ".";
+const UID: &str = ".";
 /// The usual commands.
 const COMMAND: &str = "echo | cat | tr a b | grep -c . ; ls / ; true";
 /// How long all of it may take.
@@ -58,7 +58,7 @@ pub(super) async fn rehearse(room: &Arc<MachineRoom>) {
 }
 
 async fn play(room: &Arc<MachineRoom>) -> Result<(), Error> {
-    let stage = Stage(Arc::new(Server::new(Arc::clone(room))));
+    let stage = Stage(Arc::new(Server::new(Arc::clone(room), Role::Rehearsal)));
     let (ours, theirs) = UnixStream::pair()?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(ours)).await?;
     // On the threads that the real ones will run on.

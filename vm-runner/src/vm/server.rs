@@ -27,9 +27,19 @@ use crate::http::{self as web, Request, Response};
 use crate::telemetry::request_span;
 use crate::validate::validate;
 
+/// What a server's VM is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The workspace that the process is for.
+    Workspace,
+    /// Nothing: it is thrown away, and leaves nothing.
+    Rehearsal,
+}
+
 /// Answers the requests of one vm process.
 pub(crate) struct Server {
     room: Arc<MachineRoom>,
+    role: Role,
     vm: OnceLock<Arc<Vm>>,
     /// Whether the VM is for reading files only.
     is_reading: AtomicBool,
@@ -39,9 +49,10 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) fn new(room: Arc<MachineRoom>) -> Self {
+    pub(crate) fn new(room: Arc<MachineRoom>, role: Role) -> Self {
         Self {
             room,
+            role,
             vm: OnceLock::new(),
             is_reading: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
@@ -159,6 +170,9 @@ impl Server {
         validate(&config, self.room.catalog())?;
         self.is_reading.store(access == Access::Files, Ordering::Release);
         let vm = self.room.boot(&uid, &config)?;
+        if self.role == Role::Workspace {
+            self.room.keep_guest_code(&uid);
+        }
         match self.vm.set(Arc::new(vm)) {
             Ok(()) => Ok(web::empty(StatusCode::NO_CONTENT)),
             Err(_) => {

@@ -89,7 +89,8 @@ impl GuestCode {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Keeps compiled modules in a folder from now on, and uses those that are there.
+    /// Keeps compiled modules in a folder from now on, and uses those that are there. It is looked at when the first
+    /// module is wanted.
     pub(crate) fn keep_in(&self, cache: GuestCodeCache) {
         self.shared.compilers.keep_in(cache);
     }

@@ -33,16 +33,26 @@ pub(super) struct Compilers {
     /// Made when the first module needs it.
     compiler: OnceLock<Compiler>,
     /// Guarded by itself; a leaf in the lock order.
-    folder: Mutex<Option<CodeFolder>>,
+    folder: Mutex<Folder>,
+}
+
+/// Where compiled modules are kept.
+#[derive(Default)]
+enum Folder {
+    #[default]
+    None,
+    /// Nobody has needed it yet: a boot does not wait for it to be looked through.
+    Closed(GuestCodeCache),
+    Open(CodeFolder),
 }
 
 impl Compilers {
     pub(super) fn new(modules: Arc<ModuleCache>) -> Self {
-        Self { modules, compiler: OnceLock::new(), folder: Mutex::new(None) }
+        Self { modules, compiler: OnceLock::new(), folder: Mutex::default() }
     }
 
     pub(super) fn keep_in(&self, cache: GuestCodeCache) {
-        *self.folder() = Some(CodeFolder::open(cache, self.modules.engine().fingerprint()));
+        *self.lock_folder() = Folder::Closed(cache);
     }
 
     /// The module of a program.
@@ -58,7 +68,7 @@ impl Compilers {
         let started = std::time::Instant::now();
         let wasm = content(sha256, image)?;
         let code = self.compile(&wasm)?;
-        let path = self.folder().as_mut().and_then(|folder| folder.put(&name, &code));
+        let path = self.in_folder(|folder| folder.put(&name, &code));
         let is_kept = path.is_some();
         let code_bytes = code.len();
         let loaded = self.modules.adopt(path.map_or_else(|| Code::Bytes(code), Code::File));
@@ -66,8 +76,8 @@ impl Compilers {
         let program = String::from_utf8_lossy(image.path());
         tracing::debug!(%program, sha256 = name, wasm_bytes = wasm.len(), code_bytes, is_kept, ?took, "compiled");
         loaded.map(Arc::new).map_err(|error| {
-            if is_kept && let Some(folder) = self.folder().as_mut() {
-                folder.remove(&name);
+            if is_kept {
+                self.forget(&name);
             }
             error.into()
         })
@@ -75,12 +85,12 @@ impl Compilers {
 
     /// The module from the folder, if there is one and it has this module whole.
     fn kept(&self, name: &str) -> Option<LoadedModule> {
-        let path: PathBuf = self.folder().as_mut()?.find(name)?;
+        let path: PathBuf = self.in_folder(|folder| folder.find(name))?;
         match self.modules.adopt(Code::File(path)) {
             Ok(module) => Some(module),
             Err(error) => {
                 tracing::warn!(%error, "a kept module does not load and is compiled again");
-                self.folder().as_mut()?.remove(name);
+                self.forget(name);
                 None
             }
         }
@@ -100,7 +110,26 @@ impl Compilers {
         compiled.map_err(|_| Failure::lasting("the code generator gave up on it"))?.map_err(Failure::from)
     }
 
-    fn folder(&self) -> MutexGuard<'_, Option<CodeFolder>> {
+    fn forget(&self, name: &str) {
+        self.in_folder(|folder| {
+            folder.remove(name);
+            Some(())
+        });
+    }
+
+    /// Does something with the folder, if there is one.
+    fn in_folder<T>(&self, act: impl FnOnce(&mut CodeFolder) -> Option<T>) -> Option<T> {
+        let mut folder = self.lock_folder();
+        if let Folder::Closed(cache) = &*folder {
+            *folder = Folder::Open(CodeFolder::open(cache.clone(), self.modules.engine().fingerprint()));
+        }
+        match &mut *folder {
+            Folder::Open(folder) => act(folder),
+            Folder::None | Folder::Closed(_) => None,
+        }
+    }
+
+    fn lock_folder(&self) -> MutexGuard<'_, Folder> {
         self.folder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
