@@ -21,6 +21,8 @@ use line_discipline::LineDiscipline;
 use termios::Termios;
 use window_size::WindowSize;
 
+/// How much is typed at once: a master may write as much as a guest has memory.
+const MAX_TYPED_BYTES: usize = 4096;
 /// How much output may wait to be shown.
 const MAX_OUTPUT_BYTES: usize = 64 << 10;
 
@@ -60,7 +62,7 @@ pub(crate) struct Control {
 pub(crate) struct Typed {
     /// How many were taken.
     pub(crate) count: usize,
-    /// Signals for the foreground group.
+    /// Signals for the foreground group, each once: they do not queue.
     pub(crate) signals: Vec<(Pgid, Signal)>,
 }
 
@@ -180,7 +182,7 @@ impl Terminal {
         let mut inner = self.inner.lock();
         let mut typed = Typed { count: 0, signals: Vec::new() };
         let foreground = inner.control.foreground;
-        for byte in bytes {
+        for byte in bytes.iter().take(MAX_TYPED_BYTES) {
             if !inner.discipline.has_room() {
                 break;
             }
@@ -189,7 +191,8 @@ impl Terminal {
             if inner.output.len() + reaction.echo.len() <= MAX_OUTPUT_BYTES {
                 inner.output.extend(reaction.echo);
             }
-            typed.signals.extend(foreground.zip(reaction.signal));
+            let signal = foreground.zip(reaction.signal).filter(|signal| !typed.signals.contains(signal));
+            typed.signals.extend(signal);
             typed.count += 1;
         }
         drop(inner);

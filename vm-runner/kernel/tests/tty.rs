@@ -237,3 +237,18 @@ async fn a_terminal_nobody_looks_at_holds_its_writer_up() {
     machine.kernel.kill_session(process.session(), Signal::SIGKILL).unwrap();
     assert_eq!(process.wait().await, ExitStatus::Signaled(Signal::SIGKILL));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_keys_is_taken_bit_by_bit_and_signals_once() {
+    Machine::new()
+        .expect(|ctx| async move {
+            let (master, replica) = syscall::tty::open_pty(&ctx, SIZE, OpenFlags::NONBLOCK).unwrap();
+            syscall::tty::set_controlling(&ctx, replica).unwrap();
+            catch(&ctx, Signal::SIGINT);
+            let flood = vec![3; 10 << 20];
+            let taken = syscall::file::write(&ctx, master, &flood).await.unwrap();
+            assert!((1..=64 << 10).contains(&taken), "{taken} keys at once");
+            assert!(ctx.has_deliverable());
+        })
+        .await;
+}

@@ -1,8 +1,8 @@
 //! The line discipline: what becomes of typed bytes before a program reads them, and of written ones before they are
 //! shown.
 //!
-//! Pure: bytes in, bytes and signals out. Everything it holds is bounded: a line by [`MAX_LINE_BYTES`], unread input by
-//! [`MAX_INPUT_BYTES`].
+//! Pure: bytes in, bytes and signals out. Everything it holds is bounded: a line by [`MAX_LINE_BYTES`], unread input and
+//! its lines by [`MAX_INPUT_BYTES`].
 
 use std::collections::VecDeque;
 
@@ -68,7 +68,8 @@ impl LineDiscipline {
 
     /// Whether more can be typed.
     pub(super) fn has_room(&self) -> bool {
-        self.ready.len() < MAX_INPUT_BYTES
+        // A line may be empty.
+        self.ready.len() < MAX_INPUT_BYTES && self.lines.len() < MAX_INPUT_BYTES
     }
 
     /// Whether a read would give something.
@@ -303,7 +304,7 @@ impl LineDiscipline {
 mod tests {
     use vm_abi::Signal;
 
-    use super::{LineDiscipline, MAX_LINE_BYTES, Termios};
+    use super::{LineDiscipline, MAX_INPUT_BYTES, MAX_LINE_BYTES, Termios};
 
     fn type_in(discipline: &mut LineDiscipline, bytes: &[u8]) -> String {
         let mut echo = Vec::new();
@@ -397,6 +398,21 @@ mod tests {
         type_in(&mut discipline, b"\n");
         let mut buffer = vec![0; 3 * MAX_LINE_BYTES];
         assert_eq!(discipline.read(&mut buffer), Some(MAX_LINE_BYTES + 1));
+    }
+
+    #[test]
+    fn ends_of_input_that_nobody_reads_take_room_too() {
+        let mut discipline = LineDiscipline::new();
+        let typed = (0..2 * MAX_INPUT_BYTES).take_while(|_| {
+            let has_room = discipline.has_room();
+            discipline.input(4);
+            has_room
+        });
+        assert_eq!(typed.count(), MAX_INPUT_BYTES);
+        while discipline.is_readable() {
+            assert_eq!(read(&mut discipline).as_deref(), Some(""));
+        }
+        assert!(discipline.has_room());
     }
 
     #[test]
