@@ -109,6 +109,29 @@ impl Runner {
         response
     }
 
+    /// From before the request is written until the first byte that the command has written is there, streamed.
+    pub(crate) async fn first_output(&mut self, uid: &str, request: &ExecRequest) -> Duration {
+        let body = serde_json::to_vec(request).expect("JSON");
+        self.sender.ready().await.expect("the connection lives");
+        let started = Instant::now();
+        let request =
+            http::Request::builder().method(Method::POST).uri(route::Workspace::at_runner(uid).exec());
+        let request = request.header("host", "bench").header("accept", "text/event-stream");
+        let request = request.body(Full::new(Bytes::from(body))).expect("a request");
+        let mut response = self.sender.send_request(request).await.expect("an answer");
+        assert!(response.status().is_success(), "{response:?}");
+        let (mut text, mut first) = (Vec::new(), None);
+        while let Some(frame) = response.body_mut().frame().await {
+            text.extend_from_slice(&frame.expect("a whole answer").into_data().unwrap_or_default());
+            if first.is_none() && contains(&text, b"\"type\":\"stdout\"") {
+                first = Some(started.elapsed());
+            }
+        }
+        let text = String::from_utf8_lossy(&text);
+        assert!(text.contains("\"exitCode\":0"), "{text}");
+        first.unwrap_or_else(|| panic!("no output: {text}"))
+    }
+
     pub(crate) async fn wait_for_a_spare(&mut self) {
         loop {
             let metrics = self.send(Method::GET, route::METRICS, Vec::new()).await;
@@ -151,6 +174,10 @@ fn memory(pid: &str) -> Option<Memory> {
     };
     let private_kib = number("Private_Clean:")? + number("Private_Dirty:")?;
     Some(Memory { proportional_kib: number("Pss:")?, private_kib })
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
 }
 
 async fn connect(socket: &Path) -> UnixStream {
