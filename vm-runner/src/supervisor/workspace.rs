@@ -198,7 +198,10 @@ impl Workspace {
     /// Boots the VM if need be, and says how the workspace is then.
     pub(crate) async fn wake(&self) -> Result<Arc<WorkspaceState>, Problem> {
         self.reach(Purpose::Act(WakeCause::OnDemand)).await?;
-        Ok(self.state())
+        // Its owner lets those in who wait before it tells everybody that the boot is over.
+        let mut view = self.view.clone();
+        let view = view.wait_for(|view| view.state.power != Power::Waking).await.map_err(|_| self.gone())?;
+        Ok(Arc::clone(&view.state))
     }
 
     /// Stops the VM until the next action, and says how the workspace is then.
