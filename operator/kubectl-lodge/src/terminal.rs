@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::error::Error;
+use crate::table::printable;
 
 /// Bytes of standard input that are read at once.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -69,10 +70,11 @@ impl Terminal {
         write(&mut *self.stdout, text)
     }
 
-    /// Tells the user something that is no output.
+    /// Tells the user something that is no output. Names and words of others may be in it: of what a terminal would take for a
+    /// command, only ends of lines are left.
     pub(crate) fn tell(&mut self, text: &str) {
         // Who closed standard error has no use for the text.
-        let _ = writeln!(self.stderr, "{text}");
+        let _ = writeln!(self.stderr, "{}", harmless(text));
     }
 
     /// Standard input as it comes. A thread reads it, which ends with the process: nothing can wake it from a read.
@@ -96,6 +98,17 @@ impl Terminal {
         });
         Input(receiver)
     }
+}
+
+/// Text whose lines are printable.
+fn harmless(text: &str) -> String {
+    let lines = text.split('\n').map(|line| {
+        // A terminal that is raw wants them around a line.
+        let (rest, inner) = (line.trim_start_matches('\r'), line.trim_matches('\r'));
+        let (before, after) = ("\r".repeat(line.len() - rest.len()), "\r".repeat(rest.len() - inner.len()));
+        format!("{before}{}{after}", printable(inner))
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// A variable of the environment that says something.
@@ -142,5 +155,19 @@ mod tests {
         assert_eq!(input.next().await.unwrap().unwrap(), "abc");
         assert!(input.next().await.unwrap().is_none());
         assert!(terminal.input().next().await.unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_told_gives_the_terminal_no_commands() {
+        for (text, shown) in [
+            ("left out: a\u{1b}]0;title\u{7}b", "left out: a\\u{1b}]0;title\\u{7}b"),
+            ("two\nlines", "two\nlines"),
+            ("\r\n[notice]\r", "\r\n[notice]\r"),
+            ("over\rwritten", "over\\rwritten"),
+            ("\r\r", "\r\r"),
+            ("grün", "grün"),
+        ] {
+            assert_eq!(harmless(text), shown);
+        }
     }
 }

@@ -34,7 +34,9 @@ pub(super) fn explain(
     // Writing into a String cannot fail.
     let _ = match (ready, is_ready) {
         (_, true) => writeln!(text, "ready and {power}."),
-        (Some(Condition { reason, message, .. }), false) => writeln!(text, "not ready ({reason}): {message}"),
+        (Some(Condition { reason, message, .. }), false) => {
+            writeln!(text, "not ready ({reason}): {}", printable(message))
+        }
         (None, false) => writeln!(
             text,
             "not ready: the operator has not looked at it yet; if this stays so, see whether it runs: `kubectl get pods -A \
@@ -58,7 +60,7 @@ fn find<'a>(status: &'a Observed, kind: &str) -> Option<&'a Condition> {
 }
 
 fn line(text: &mut String, label: &str, value: &str) {
-    let _ = writeln!(text, "  {label:<9} {value}");
+    let _ = writeln!(text, "  {label:<9} {}", printable(value));
 }
 
 fn facts(text: &mut String, workspace: &ObservedWorkspace, status: &Observed) {
@@ -218,6 +220,14 @@ mod tests {
         let workspace = serde_json::from_value(value).unwrap();
         let Explained { text, is_ready } = explain("ada", "team-a", &workspace, reasons.as_ref());
         (text, is_ready)
+    }
+
+    #[test]
+    fn words_of_others_give_the_terminal_no_commands() {
+        let conditions =
+            json!([{"type": "Ready", "status": "False", "reason": "R", "message": "a\u{1b}[2Jb"}]);
+        let (text, _) = explained(json!({"metadata": {}, "status": {"conditions": conditions}}), None);
+        assert!(text.contains("a\\u{1b}[2Jb") && !text.contains('\u{1b}'), "{text}");
     }
 
     fn assert_contains(text: &str, parts: &[&str]) {
