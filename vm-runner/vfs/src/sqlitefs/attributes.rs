@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 use vm_abi::{Errno, Gid, Mode, Timespec, Uid};
 
 use super::content::Env;
+use super::memory::{Class, Memory};
 use super::row::InodeRow;
 use crate::error::{Error, VfsResult};
 use crate::inode::{Owner, SetAttr, SetTime, XattrSet};
 
 /// How much the extended attributes of one file may take (`ENOSPC`): two of the largest.
 const MAX_XATTR_BYTES: u64 = 128 * 1024;
+/// Up to how many bytes those of one file stay in memory though the database has them.
+const KEPT_XATTR_BYTES: u64 = 512;
 /// What an extended attribute costs besides name and value.
 pub(super) const XATTR_OVERHEAD_BYTES: u64 = 64;
 
@@ -30,6 +33,8 @@ pub(super) struct Attributes {
     /// `None` if they are in the database only.
     xattrs: Option<Xattrs>,
     xattr_bytes: u64,
+    /// What memory was charged for those that the database does not have, or not yet.
+    unwritten_bytes: u64,
     /// Whether the next batch has to write anything of it.
     pub(super) is_changed: bool,
     /// Whether the next batch has to write the extended attributes.
@@ -53,6 +58,7 @@ impl Attributes {
             ctime: now,
             xattrs: Some(Xattrs::new()),
             xattr_bytes: 0,
+            unwritten_bytes: 0,
             is_changed: true,
             are_xattrs_changed: false,
             is_stored: false,
@@ -72,6 +78,7 @@ impl Attributes {
             ctime: row.ctime,
             xattrs: if row.xattr_bytes == 0 { Some(Xattrs::new()) } else { None },
             xattr_bytes: row.xattr_bytes,
+            unwritten_bytes: 0,
             is_changed: false,
             are_xattrs_changed: false,
             is_stored: true,
@@ -107,14 +114,31 @@ impl Attributes {
     }
 
     pub(super) fn get_xattr(&mut self, env: &Env<'_>, name: &[u8]) -> VfsResult<Vec<u8>> {
-        self.xattrs(env)?.get(name).cloned().ok_or_else(|| Errno::ENODATA.into())
+        let value = self.xattrs(env)?.get(name).cloned();
+        self.forget_xattrs();
+        value.ok_or_else(|| Errno::ENODATA.into())
     }
 
     pub(super) fn list_xattr(&mut self, env: &Env<'_>) -> VfsResult<Vec<Vec<u8>>> {
-        Ok(self.xattrs(env)?.keys().cloned().collect())
+        let names = self.xattrs(env)?.keys().cloned().collect();
+        self.forget_xattrs();
+        Ok(names)
     }
 
     pub(super) fn set_xattr(
+        &mut self,
+        env: &Env<'_>,
+        name: &[u8],
+        value: &[u8],
+        how: XattrSet,
+        now: Timespec,
+    ) -> VfsResult<()> {
+        let result = self.put_xattr(env, name, value, how, now);
+        self.forget_xattrs();
+        result
+    }
+
+    fn put_xattr(
         &mut self,
         env: &Env<'_>,
         name: &[u8],
@@ -137,21 +161,30 @@ impl Attributes {
         env.take(new_cost)?;
         env.give(old_cost);
         self.xattrs(env)?.insert(name.to_vec(), value.to_vec());
-        self.xattrs_changed(bytes, now);
+        self.xattrs_changed(env, bytes, now);
         Ok(())
     }
 
     pub(super) fn remove_xattr(&mut self, env: &Env<'_>, name: &[u8], now: Timespec) -> VfsResult<()> {
-        let value = self.xattrs(env)?.remove(name).ok_or(Errno::ENODATA)?;
+        let Some(value) = self.xattrs(env)?.remove(name) else {
+            self.forget_xattrs();
+            return Err(Errno::ENODATA.into());
+        };
         let cost = xattr_cost(name, &value);
         env.give(cost);
-        self.xattrs_changed(self.xattr_bytes - cost.min(self.xattr_bytes), now);
+        self.xattrs_changed(env, self.xattr_bytes - cost.min(self.xattr_bytes), now);
         Ok(())
     }
 
     /// What the extended attributes were charged.
     pub(super) const fn xattr_bytes(&self) -> u64 {
         self.xattr_bytes
+    }
+
+    /// How much the extended attributes take that are in memory.
+    #[cfg(test)]
+    pub(super) fn kept_bytes(&self) -> u64 {
+        self.xattrs.iter().flatten().map(|(name, value)| xattr_cost(name, value)).sum()
     }
 
     /// All extended attributes, if the next batch has to write them.
@@ -163,10 +196,38 @@ impl Attributes {
         Some(xattrs.map(|(name, value)| (name.clone(), value.clone())).collect())
     }
 
-    fn xattrs_changed(&mut self, bytes: u64, now: Timespec) {
+    /// The database has the extended attributes that the next batch had to write when it was collected.
+    pub(super) fn xattrs_committed(&mut self, env: &Env<'_>) {
+        if !self.are_xattrs_changed {
+            self.charge(env.memory, 0);
+            self.forget_xattrs();
+        }
+    }
+
+    /// Lets go of everything, because the node goes.
+    pub(super) fn drop_all(&mut self, memory: &Memory) {
+        self.charge(memory, 0);
+    }
+
+    fn xattrs_changed(&mut self, env: &Env<'_>, bytes: u64, now: Timespec) {
+        self.charge(env.memory, bytes);
         self.xattr_bytes = bytes;
         self.are_xattrs_changed = true;
         self.touch(now);
+    }
+
+    /// Charges memory for extended attributes that are to be written.
+    fn charge(&mut self, memory: &Memory, bytes: u64) {
+        memory.add(Class::Dirty, bytes);
+        memory.subtract(Class::Dirty, self.unwritten_bytes);
+        self.unwritten_bytes = bytes;
+    }
+
+    /// Lets go of large extended attributes that the database has.
+    fn forget_xattrs(&mut self) {
+        if self.unwritten_bytes == 0 && self.xattr_bytes > KEPT_XATTR_BYTES {
+            self.xattrs = None;
+        }
     }
 
     /// The extended attributes, read from the database if need be.

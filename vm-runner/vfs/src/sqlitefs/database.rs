@@ -149,6 +149,19 @@ pub(super) fn open_to_check(path: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
+/// The epoch of the last owner. `None` if there was none: whoever made the database was killed before it said so.
+fn stored_epoch(connection: &Connection) -> Result<Option<u64>, OpenError> {
+    let epoch = "SELECT epoch FROM meta WHERE id = 1";
+    if let Some(epoch) = connection.query_row(epoch, [], |row| row.get::<_, i64>(0)).optional()? {
+        return Ok(Some(epoch as u64));
+    }
+    let has_files = "SELECT EXISTS (SELECT 1 FROM inode) OR EXISTS (SELECT 1 FROM chunk)";
+    if connection.query_row(has_files, [], |row| row.get(0))? {
+        return Err(OpenError::corrupt("it does not tell its epoch"));
+    }
+    Ok(None)
+}
+
 impl Database {
     /// Opens or makes the database of a folder for the owner of this epoch. A new one has no root directory yet.
     pub(super) fn open(folder: &Path, epoch: u64) -> Result<Self, OpenError> {
@@ -164,9 +177,7 @@ impl Database {
             connection.pragma_update(None, "synchronous", "NORMAL")?;
             None
         } else {
-            let epoch = "SELECT epoch FROM meta WHERE id = 1";
-            let stored = connection.query_row(epoch, [], |row| row.get::<_, i64>(0)).optional()?;
-            Some(stored.ok_or_else(|| OpenError::corrupt("it does not tell its epoch"))? as u64)
+            stored_epoch(&connection)?
         };
         if let Some(theirs) = stored_epoch.filter(|&theirs| theirs > epoch) {
             return Err(OpenError::StaleEpoch { theirs, ours: epoch });
@@ -183,7 +194,7 @@ impl Database {
         };
         if stored_epoch != Some(epoch) {
             if stored_epoch.is_none() {
-                schema::migrate(&connection, 0, schema::STEPS)?;
+                schema::migrate(&connection, version, schema::STEPS)?;
                 connection.execute("INSERT INTO meta VALUES (1, ?1, 0, 0)", [epoch as i64])?;
             } else {
                 connection.execute("UPDATE meta SET epoch = ?1 WHERE id = 1", [epoch as i64])?;
@@ -198,7 +209,7 @@ impl Database {
                 .sync_log()
                 .map_err(|source| OpenError::Io { path: folder.to_owned(), source: source.into() })?;
         }
-        if version != 0 {
+        if stored_epoch.is_some() {
             schema::migrate(&connection, version, schema::STEPS)?;
         }
         *database.lock() = Some(connection);

@@ -10,6 +10,8 @@
 //! but has to be written as well: it alone does not free the host's disk. After any other error the database cannot be trusted to know what it has: the file system stays
 //! read-only (`EROFS`) until it is opened again, and `sync` tells the error.
 
+#[cfg(test)]
+mod probe;
 mod thread;
 mod work;
 
@@ -228,12 +230,6 @@ impl Shared {
     /// Whether nothing is waiting to be written, except what could not be.
     pub(super) fn has_work(&self) -> bool {
         self.flush.work.is_waiting()
-    }
-
-    /// How many batches there were.
-    #[cfg(test)]
-    pub(super) fn batches(&self) -> u64 {
-        self.flush.lock().begun
     }
 
     fn is_clean(&self, state: &State) -> bool {

@@ -23,6 +23,8 @@ const PATIENCE: usize = 8;
 const TRIM_EVERY: usize = 16;
 /// How much is reserved before what was noted of it is written.
 const ALLOCATED_BYTES: u64 = 1 << 30;
+/// How much of a write is taken before there has to be room for the rest.
+const WRITTEN_BYTES: usize = 4 << 20;
 /// How many chunks are got before a write, likewise.
 const PRELOADED_CHUNKS: usize = 16;
 
@@ -161,12 +163,19 @@ impl Inode for Node {
         if bytes.is_empty() {
             return self.content().map(|_| 0);
         }
-        self.preload(offset, bytes.len())?;
-        self.change_content(Intent::Add, |content, env| {
-            let written = content.write(env, offset, bytes)?;
-            self.attributes().touch_content(self.shared.now());
-            Ok(written)
-        })
+        let mut written = 0;
+        for step in bytes.chunks(WRITTEN_BYTES) {
+            match self.write_step(offset.saturating_add(written as u64), step) {
+                Ok(count) => written += count,
+                Err(error) if written == 0 => return Err(error),
+                Err(_) => break,
+            }
+            // The rest finds no room either.
+            if !written.is_multiple_of(WRITTEN_BYTES) {
+                break;
+            }
+        }
+        Ok(written)
     }
 
     fn append(&self, bytes: &[u8]) -> VfsResult<Appended> {
@@ -174,12 +183,20 @@ impl Inode for Node {
         if bytes.is_empty() {
             return Ok(Appended { written: 0, end: self.size.load(Ordering::Relaxed) });
         }
-        self.preload(self.size.load(Ordering::Relaxed), 1)?;
-        self.change_content(Intent::Add, |content, env| {
-            let written = content.write(env, content.size(), bytes)?;
-            self.attributes().touch_content(self.shared.now());
-            Ok(Appended { written, end: content.size() })
-        })
+        let mut appended = Appended { written: 0, end: 0 };
+        for step in bytes.chunks(WRITTEN_BYTES) {
+            match self.append_step(step) {
+                Ok(Appended { written, end }) => {
+                    appended = Appended { written: appended.written + written, end };
+                }
+                Err(error) if appended.written == 0 => return Err(error),
+                Err(_) => break,
+            }
+            if !appended.written.is_multiple_of(WRITTEN_BYTES) {
+                break;
+            }
+        }
+        Ok(appended)
     }
 
     fn allocate(&self, offset: u64, len: u64, how: Allocation) -> VfsResult<()> {
@@ -231,6 +248,24 @@ impl Inode for Node {
 }
 
 impl Node {
+    fn write_step(&self, offset: u64, bytes: &[u8]) -> VfsResult<usize> {
+        self.preload(offset, bytes.len())?;
+        self.change_content(Intent::Add, |content, env| {
+            let written = content.write(env, offset, bytes)?;
+            self.attributes().touch_content(self.shared.now());
+            Ok(written)
+        })
+    }
+
+    fn append_step(&self, bytes: &[u8]) -> VfsResult<Appended> {
+        self.preload(self.size.load(Ordering::Relaxed), 1)?;
+        self.change_content(Intent::Add, |content, env| {
+            let written = content.write(env, content.size(), bytes)?;
+            self.attributes().touch_content(self.shared.now());
+            Ok(Appended { written, end: content.size() })
+        })
+    }
+
     fn allocate_at_once(&self, offset: u64, len: u64, how: Allocation) -> VfsResult<()> {
         self.change_content(Intent::Add, |content, env| {
             let old_size = content.size();

@@ -220,7 +220,7 @@ impl Node {
 
     /// Whether it differs from the database.
     pub(super) fn is_pinned(&self) -> bool {
-        self.is_queued.load(Ordering::Relaxed) || self.is_in_flight.load(Ordering::Relaxed)
+        self.is_queued.load(Ordering::Acquire) || self.is_in_flight.load(Ordering::Relaxed)
     }
 
     /// Lets the entries of a directory go, if the database has them.
@@ -260,8 +260,9 @@ impl Node {
     /// What the next batch writes of this. Only while nobody changes anything.
     pub(super) fn collect(&self, batch: u64) -> NodeChange {
         self.is_in_flight.store(true, Ordering::Relaxed);
-        self.is_queued.store(false, Ordering::Relaxed);
         self.last_batch.store(batch, Ordering::Relaxed);
+        // Last, for who sees it without a lock has to see the two others (`is_pinned`, `settled_in`).
+        self.is_queued.store(false, Ordering::Release);
         let mut change = NodeChange::new(self.ino);
         match &self.body {
             Body::Regular(content) => {
@@ -300,12 +301,15 @@ impl Node {
             }
             Body::Symlink(_) | Body::Fifo | Body::Socket | Body::CharDevice(_) | Body::BlockDevice(_) => {}
         }
+        if change.xattrs.is_some() {
+            self.attributes().xattrs_committed(&self.env());
+        }
         self.is_in_flight.store(false, Ordering::Relaxed);
     }
 
     /// The last batch that had something of this, if no later one has to.
     pub(super) fn settled_in(&self) -> Option<u64> {
-        (!self.is_queued.load(Ordering::Relaxed)).then(|| self.last_batch.load(Ordering::Relaxed))
+        (!self.is_queued.load(Ordering::Acquire)).then(|| self.last_batch.load(Ordering::Relaxed))
     }
 
     fn place(&self) -> Option<(u64, crate::path::NameBuf)> {
@@ -354,6 +358,7 @@ impl Drop for Node {
             Body::Symlink(_) | Body::Fifo | Body::Socket | Body::CharDevice(_) | Body::BlockDevice(_) => {}
         }
         let attributes = self.attributes.get_mut().unwrap_or_else(PoisonError::into_inner);
+        attributes.drop_all(memory);
         if attributes.nlink > 0 {
             return;
         }

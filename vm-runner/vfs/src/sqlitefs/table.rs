@@ -4,12 +4,12 @@
 //! without a name live as long as somebody holds them. Of those that are gone but still in the database the number is
 //! kept, so that nobody finds them there.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::VecDeque;
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::node::Node;
+use crate::ino_map::InoMap;
 
 /// How many nodes are looked at when there are too many.
 const EVICTION_STEPS: usize = 32;
@@ -21,7 +21,7 @@ pub(super) struct Table(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    slots: HashMap<u64, Slot, BuildHasherDefault<InoHasher>>,
+    slots: InoMap<Slot>,
     /// Inode numbers of nodes with a name, the one to go first in front. Others in between are skipped.
     candidates: VecDeque<u64>,
 }
@@ -32,6 +32,17 @@ enum Slot {
     Gone,
 }
 
+#[cfg(test)]
+impl Slot {
+    fn node(&self) -> Option<Arc<Node>> {
+        match self {
+            Self::Named(node) => Some(Arc::clone(node)),
+            Self::Unnamed(node) => node.upgrade(),
+            Self::Gone => None,
+        }
+    }
+}
+
 /// What the table knows of an inode number.
 pub(super) enum Found {
     Node(Arc<Node>),
@@ -39,26 +50,6 @@ pub(super) enum Found {
     Gone,
     /// Ask the database.
     Unknown,
-}
-
-/// Spreads inode numbers, which count up: nobody outside chooses them, so nothing has to be kept from them.
-#[derive(Default)]
-struct InoHasher(u64);
-
-impl Hasher for InoHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(self.0 << 8 | u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
-    }
 }
 
 impl Table {
@@ -109,6 +100,13 @@ impl Table {
 
     pub(super) fn len(&self) -> usize {
         self.lock().slots.len()
+    }
+
+    /// How much the extended attributes take that are in memory.
+    #[cfg(test)]
+    pub(super) fn attribute_bytes(&self) -> u64 {
+        let nodes: Vec<_> = self.lock().slots.values().filter_map(Slot::node).collect();
+        nodes.iter().map(|node| node.attributes().kept_bytes()).sum()
     }
 
     /// Lets some nodes go, and some directories forget their entries. The caller holds no lock.

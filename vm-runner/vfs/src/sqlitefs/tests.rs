@@ -1,6 +1,8 @@
 //! What cannot be seen from outside, and the conformance suite. The rest is in `tests/sqlitefs`.
 #![expect(clippy::disallowed_methods, reason = "the tests look at the database's files")]
 
+mod room;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
