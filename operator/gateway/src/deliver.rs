@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Limited};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use vm_api::{Problem, ProblemCode, problem, route};
 
 use crate::answer::AnswerBody;
@@ -112,7 +112,12 @@ impl Postman {
         loop {
             let bell = visit.as_ref().map(Visit::bell);
             let sent = Instant::now();
-            let obstacle = match self.attempt(errand, &source).await? {
+            let attempt = match visit {
+                None => self.attempt(errand, &source).await?,
+                // Rare; every request would carry its room otherwise.
+                Some(_) => Box::pin(self.attempt_from_seat(errand, &source, began, &mut visit)).await?,
+            };
+            let obstacle = match attempt {
                 Attempt::Answered(response) => {
                     self.metrics.phase(Phase::Runner, sent.elapsed());
                     self.metrics.phase(Phase::Hold, sent - began);
@@ -161,6 +166,25 @@ impl Postman {
             .with_limit("--max-held")
             .retry_after(1),
         })
+    }
+
+    /// Makes an attempt, and gives the seat back when its time to wait is over: what takes long from then on is no longer waiting,
+    /// and must not keep others from it.
+    async fn attempt_from_seat(
+        &self,
+        errand: &Errand<'_>,
+        source: &Source,
+        began: Instant,
+        visit: &mut Option<Visit>,
+    ) -> Result<Attempt, Refusal> {
+        let mut attempt = std::pin::pin!(self.attempt(errand, source));
+        match timeout_at(began + self.timeouts.hold, attempt.as_mut()).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                *visit = None;
+                attempt.await
+            }
+        }
     }
 
     async fn attempt(&self, errand: &Errand<'_>, source: &Source) -> Result<Attempt, Refusal> {

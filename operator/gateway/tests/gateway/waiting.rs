@@ -80,6 +80,44 @@ async fn a_request_waits_until_its_runner_has_an_address_and_takes_it() {
 }
 
 #[tokio::test]
+async fn a_command_that_began_by_waiting_does_not_keep_others_from_it_while_it_runs() {
+    let script: Script = Arc::new(|request| {
+        let is_long = request.uri().path().contains("uid-long");
+        Box::pin(async move {
+            if is_long {
+                std::future::pending::<()>().await;
+            }
+            answer(StatusCode::OK, "done")
+        })
+    });
+    let limits = Limits { held: 1, ..Limits::default() };
+    let (world, _runner) = World::usual_with(script, quick(), limits).await;
+    world.api.put("workspaces", workspace("long", None));
+    world.api.put("workspaces", workspace("new", None));
+    let (mut first, mut second) = (world.connect(None).await, world.connect(None).await);
+    let mut long = Box::pin(first.head(exec("long")));
+    let others = async {
+        while world.metric("lodge_gateway_requests_held").await != Some(1.0) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        world.api.put("workspaces", workspace("long", Some("lodge-runner-0")));
+        while world.metric("lodge_gateway_requests_held").await != Some(0.0) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let bind = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            world.api.put("workspaces", workspace("new", Some("lodge-runner-0")));
+        };
+        tokio::join!(second.send(exec("new")), bind).0
+    };
+    let answered = tokio::select! {
+        _ = &mut long => panic!("it runs on"),
+        answered = tokio::time::timeout(Duration::from_secs(5), others) => answered,
+    };
+    assert_eq!(answered.expect("the seat is given back").status, 200);
+}
+
+#[tokio::test]
 async fn a_request_does_not_wait_for_ever() {
     let (world, _runner) = World::usual_with(echo(), quick(), Limits::default()).await;
     let mut stuck = workspace("stuck", None);
