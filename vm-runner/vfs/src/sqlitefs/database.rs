@@ -128,7 +128,7 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
     connection.execute_batch(&format!(
         "PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=NORMAL; PRAGMA temp_store=MEMORY; PRAGMA cache_size=-1024;
-         PRAGMA cell_size_check=ON; PRAGMA journal_size_limit=16777216;
+         PRAGMA cell_size_check=ON; PRAGMA journal_size_limit=-1;
          PRAGMA wal_autocheckpoint={AUTOCHECKPOINT_PAGES};"
     ))?;
     Ok(connection)

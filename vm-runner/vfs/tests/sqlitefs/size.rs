@@ -136,6 +136,30 @@ fn what_is_more_than_memory_may_hold_is_written_read_and_removed() {
 }
 
 #[test]
+fn the_log_keeps_its_length_while_much_is_written_and_gives_it_back_afterwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let tuning =
+        Tuning { flush_interval: Duration::from_millis(10), log_bytes: 20 << 20, ..Tuning::default() };
+    let fs = SqliteFs::open(SqliteFsOptions { tuning, ..options(folder.path()) }).unwrap();
+    let log_len = || std::fs::metadata(folder.path().join("fs.db-wal")).unwrap().len();
+    let file = create(&*fs.root(), "f", NodeKind::Regular).unwrap();
+    let mut longest = 0;
+    for index in 0..48 {
+        file.write_at(index << 20, &vec![index as u8; 1 << 20]).unwrap();
+        fs.sync().unwrap();
+        assert!(log_len() >= longest, "shortened from {longest} bytes while it was in use");
+        longest = log_len();
+    }
+    assert!((20 << 20..64 << 20).contains(&longest), "it was {longest} bytes long");
+    let end = std::time::Instant::now() + Duration::from_secs(20);
+    while log_len() > 16 << 20 {
+        assert!(std::time::Instant::now() < end, "it is still {} bytes long", log_len());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    check_clean(&fs);
+}
+
+#[test]
 fn a_huge_reservation_takes_little_memory() {
     let folder = tempfile::tempdir().unwrap();
     let tuning =

@@ -22,6 +22,9 @@ const SMALL_BYTES: u64 = 256 << 10;
 const STEPS_BYTES: (u64, u64) = (1 << 20, 4 << 20);
 /// A disk with more free space than this has plenty: twice what a log may have.
 const PLENTY_BYTES: u64 = 256 << 20;
+/// What the log's file may take up while nothing happens. While much is written it keeps its length, for making it longer
+/// costs more than replacing what is in it.
+const RESTING_FILE_BYTES: u64 = 16 << 20;
 /// From where on a log is a long one.
 const LONG_BYTES: u64 = 2 << 20;
 
@@ -49,6 +52,11 @@ impl Database {
         !self.is_log_stuck.load(Ordering::Relaxed)
             && extent().is_some_and(|(used, len)| used.saturating_add(room_bytes) > len)
             && self.free_bytes() > PLENTY_BYTES
+    }
+
+    /// Whether the log's file is longer than it needs to be while nothing happens, whatever is in it.
+    pub(in crate::sqlitefs) fn is_log_long(&self) -> bool {
+        self.log_len().is_ok_and(|len| len > RESTING_FILE_BYTES)
     }
 
     /// Whether the disk has little more space than the log takes up. Moved into the database in time, the log gives its

@@ -57,11 +57,15 @@ impl Shared {
                 Task::EmptyLog => {
                     let mode = if self.database.is_log_in_the_way() { "TRUNCATE" } else { "PASSIVE" };
                     self.empty_log(mode);
+                    if rest == Rest::Done {
+                        // The log's file is still as long as it was.
+                        rest = Rest::NotYet;
+                    }
                 }
                 Task::ExtendLog => self.extend_log(),
                 Task::Rest => {
                     self.settle();
-                    if self.flush.lock().log_bytes >= RESTING_LOG_BYTES {
+                    if self.flush.lock().log_bytes >= RESTING_LOG_BYTES || self.database.is_log_long() {
                         self.empty_log("TRUNCATE");
                     }
                     let has_more = self.exclusively(|| self.give_back());
