@@ -39,7 +39,8 @@ pub(crate) async fn run(
     until_signal(async {
         for place in &places {
             let (remote, path) = Remote::at(place, &cluster_args).await?;
-            let mut reply = remote.ask(Ask::get(remote.route.file(&path)), terminal).await?;
+            let reply = remote.ask(Ask::get(remote.route.file(&path)), terminal).await;
+            let mut reply = reply.map_err(|error| place.refused(error))?;
             while let Some(chunk) = reply.chunk().await? {
                 terminal.print(&chunk)?;
             }

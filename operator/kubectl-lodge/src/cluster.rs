@@ -6,12 +6,13 @@ use http::header::AUTHORIZATION;
 use http::{HeaderValue, Request, Response};
 use kube::Client;
 use kube::client::ConfigExt as _;
-use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use rustls::ClientConfig;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
 use crate::args::ClusterArgs;
-use crate::error::Error;
+use crate::error::{Error, causes};
+use crate::place::check_name;
 use crate::plugin;
 
 /// A cluster, as somebody.
@@ -43,6 +44,7 @@ impl Cluster {
         plugin::resolve(&mut config.auth_info, std::io::stdin().is_terminal())?;
         let credentials = credentials(&config).await?;
         let namespace = args.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        check_name("namespace", &namespace)?;
         let client = Client::try_from(config).map_err(|error| Error::Kubeconfig(error.into()))?;
         Ok(Self { client, namespace, credentials })
     }
@@ -59,14 +61,59 @@ async fn read(args: &ClusterArgs) -> Result<Config, Error> {
         None => Kubeconfig::read(),
     };
     match kubeconfig {
-        Ok(kubeconfig) => Config::from_custom_kubeconfig(kubeconfig, &options)
-            .await
-            .map_err(|error| Error::Kubeconfig(error.into())),
-        // In a pod there is no kubeconfig, and none is needed.
-        Err(error) if args.kubeconfig.is_none() => {
-            Config::incluster().map_err(|_| Error::Kubeconfig(error.into()))
+        Ok(kubeconfig) => {
+            check_choice(&kubeconfig, args).map_err(|why| Error::Kubeconfig(why.into()))?;
+            Config::from_custom_kubeconfig(kubeconfig, &options)
+                .await
+                .map_err(|error| Error::Kubeconfig(error.into()))
         }
-        Err(error) => Err(Error::Kubeconfig(error.into())),
+        // In a pod there is no kubeconfig, and none is needed.
+        Err(error) if args.kubeconfig.is_none() => Config::incluster().map_err(|_| unreadable(error)),
+        Err(error) => Err(unreadable(error)),
+    }
+}
+
+fn unreadable(error: KubeconfigError) -> Error {
+    Error::Kubeconfig(match error {
+        KubeconfigError::ReadConfig(error, path) if error.kind() == std::io::ErrorKind::NotFound => {
+            format!("there is no kubeconfig {}", path.display()).into()
+        }
+        other => other.into(),
+    })
+}
+
+/// Checks that the kubeconfig has what is chosen. A user that it does not have would be nobody, and a stranger to the cluster.
+fn check_choice(kubeconfig: &Kubeconfig, args: &ClusterArgs) -> Result<(), String> {
+    let Kubeconfig { contexts, clusters, auth_infos, current_context, .. } = kubeconfig;
+    let contexts: Vec<&str> = contexts.iter().map(|context| context.name.as_str()).collect();
+    let clusters: Vec<&str> = clusters.iter().map(|cluster| cluster.name.as_str()).collect();
+    let users: Vec<&str> = auth_infos.iter().map(|user| user.name.as_str()).collect();
+    let context = args.context.as_ref().or(current_context.as_ref()).filter(|name| !name.is_empty());
+    let Some(context) = context else {
+        return Err(format!("the kubeconfig has no current context: {}", choice("contexts", &contexts)));
+    };
+    check_has("context", context, &contexts)?;
+    let named = kubeconfig.contexts.iter().find(|named| named.name == *context);
+    let named = named.and_then(|named| named.context.as_ref());
+    let cluster = args.cluster.as_ref().or(named.map(|context| &context.cluster));
+    cluster.map_or(Ok(()), |cluster| check_has("cluster", cluster, &clusters))?;
+    // A context without a user is for clusters that know nobody.
+    let user = args.user.as_ref().or(named.and_then(|context| context.user.as_ref()));
+    user.filter(|user| !user.is_empty()).map_or(Ok(()), |user| check_has("user", user, &users))
+}
+
+fn check_has(kind: &str, name: &str, names: &[&str]) -> Result<(), String> {
+    if names.contains(&name) {
+        return Ok(());
+    }
+    Err(format!("the kubeconfig has no {kind} {name:?}: {}", choice(&format!("{kind}s"), names)))
+}
+
+fn choice(kinds: &str, names: &[&str]) -> String {
+    if names.is_empty() {
+        format!("it has no {kinds} at all")
+    } else {
+        format!("its {kinds} are {}", names.join(", "))
     }
 }
 
@@ -106,7 +153,15 @@ pub(crate) fn api_error(error: kube::Error, doing: &str) -> Error {
             "the cluster does not accept the kubeconfig's credentials: log in again, then see `kubectl auth whoami`"
                 .to_owned(),
         ),
-        other => Error::Api(format!("the cluster's API server could not be asked: {other}")),
+        // The server has answered; a proxy before it may do so without a Status.
+        kube::Error::Api(status) => {
+            Error::Api(format!("the cluster's API server refused: {} (status {})", status.message, status.code))
+        }
+        kube::Error::Service(error) => Error::Api(format!(
+            "the cluster's API server cannot be reached: {}; see `kubectl cluster-info`, or choose another with --context",
+            causes(&*error)
+        )),
+        other => Error::Api(format!("the cluster's API server could not be asked: {}", causes(&other))),
     }
 }
 

@@ -12,7 +12,8 @@ mod progress;
 mod unpack;
 mod upload;
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 use vm_api::{FileStat, ProblemCode};
 
@@ -125,4 +126,15 @@ async fn is_directory(remote: &Remote, path: &str, terminal: &mut Terminal) -> R
         }
         Err(error) => Err(error),
     }
+}
+
+/// Makes a folder here, with those above it.
+fn make_folder(folder: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(folder).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists | ErrorKind::NotADirectory => Error::Usage(format!(
+            "{} cannot be a folder: it, or one above it, is a file; name another destination",
+            folder.display()
+        )),
+        _ => Error::file(folder, "cannot be made")(error),
+    })
 }

@@ -48,7 +48,6 @@ pub(crate) async fn run(
     let EditArgs { place, editor } = args;
     let is_said = |text: &String| !text.trim().is_empty();
     let editor = editor.filter(is_said).or_else(|| terminal.editor.clone());
-    let editor = editor.unwrap_or_else(|| "vi".to_owned());
     let (remote, path) = Remote::at(&place, &cluster_args).await?;
     let name = last_name(&path).ok_or_else(|| Error::Usage(format!("{path} is no file")))?;
     let (before, tag) = match remote.ask(Ask::get(remote.route.file(&path)), terminal).await {
@@ -57,7 +56,14 @@ pub(crate) async fn run(
             (Some(reply.bytes().await?), tag)
         }
         Err(error) if error.is(ProblemCode::PathNotFound) => (None, None),
-        Err(error) => return Err(error),
+        Err(error) => return Err(place.refused(error)),
+    };
+    let Some(editor) = editor.or_else(|| terminal.tty.is_some().then(|| "vi".to_owned())) else {
+        return Err(Error::Usage(format!(
+            "there is no terminal to open vi in: name an editor that needs none (--editor, KUBE_EDITOR, VISUAL or EDITOR), \
+             or copy the file with `kubectl lodge cp {}:{path} .`",
+            place.workspace
+        )));
     };
     let folder = TempDir::with_prefix("kubectl-lodge-")
         .map_err(Error::file(std::env::temp_dir(), "no folder can be made in it"))?;

@@ -17,6 +17,20 @@ pub(crate) const UNREAD: u8 = 128 + 13;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+/// An error with what is behind it, which libraries often leave out; each once.
+pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
 /// Why a command of the plugin failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -76,7 +90,7 @@ pub(crate) enum Error {
     )]
     NoGatewayPod(String),
     /// The gateway cannot be reached.
-    #[error("the gateway cannot be reached at {at}: {why}")]
+    #[error("the gateway cannot be reached at {at}: {why}; {}", way_to_gateway(.why))]
     Unreachable {
         /// Where it should be.
         at: String,
@@ -156,6 +170,15 @@ pub(crate) enum Error {
     Interrupted(u8),
 }
 
+/// What one can do where the gateway cannot be reached.
+fn way_to_gateway(why: &str) -> &'static str {
+    if why.contains("certificate") {
+        "name its CA with --gateway-ca if it has one of its own"
+    } else {
+        "see `kubectl get pods -A -l app.kubernetes.io/name=lodge-gateway`, or name its address with --gateway"
+    }
+}
+
 impl Error {
     /// The exit code of the plugin.
     pub(crate) fn exit_code(&self) -> u8 {
@@ -193,6 +216,20 @@ impl Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_is_told_with_what_is_behind_it() {
+        let inner = Error::Input(std::io::Error::other("on fire"));
+        assert_eq!(causes(&inner), "standard input cannot be read: on fire");
+        let outer = Error::Kubeconfig(Box::new(Error::Api("no way".to_owned())));
+        assert!(causes(&outer).starts_with("no access to a cluster: no way;"), "{}", causes(&outer));
+        let hidden = std::io::Error::other(Hidden(std::io::Error::other("refused")));
+        assert_eq!(causes(&hidden), "cannot connect: refused");
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot connect")]
+    struct Hidden(#[source] std::io::Error);
 
     #[test]
     fn a_command_that_is_not_there_has_the_exit_code_of_a_shell() {

@@ -50,11 +50,15 @@ pub(crate) struct EventsArgs {
     #[arg(short = 'f', long)]
     pub(crate) follow: bool,
     /// Only what came after this event
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = parse_id)]
     pub(crate) after: Option<u64>,
     /// How it is printed
     #[arg(short = 'o', long, value_enum, value_name = "FORMAT")]
     pub(crate) output: Option<EventFormat>,
+}
+
+fn parse_id(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "expected the number that stands in front of an event".to_owned())
 }
 
 /// Shows.

@@ -36,7 +36,8 @@ use self::reply::{Connection, Idle};
 use self::trust::{Others, roots, trust};
 use crate::args::ClusterArgs;
 use crate::cluster::{Credentials, api_error};
-use crate::error::Error;
+use crate::error::{Error, causes};
+use crate::place::check_name;
 use crate::task;
 
 const CONFIG_MAP: &str = "lodge-gateway";
@@ -75,6 +76,9 @@ impl Gateway {
         args: &ClusterArgs,
     ) -> Result<Self, Error> {
         let lodge = &args.lodge_namespace;
+        check_name("namespace", lodge)?;
+        // What can be seen to be wrong is refused before anybody is asked.
+        args.gateway.as_deref().map_or(Ok(()), |address| parse_address(address).map(|_| ()))?;
         let published = match (&args.gateway, &args.gateway_ca) {
             (Some(_), Some(_)) => None,
             (Some(_), None) | (None, _) => Some(config_map(&client, lodge).await?),
@@ -193,7 +197,8 @@ impl Gateway {
         };
         let (sender, connection) =
             tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| {
-                self.unreachable(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()))
+                let why = format!("no connection within {} s", CONNECT_TIMEOUT.as_secs());
+                Error::Unreachable { at: self.endpoint.to_string(), why }
             })??;
         let driver = task::spawn(async move {
             // How it ends shows in the exchange.
@@ -225,8 +230,8 @@ impl Gateway {
         })
     }
 
-    fn unreachable(&self, why: impl ToString) -> Error {
-        Error::Unreachable { at: self.endpoint.to_string(), why: why.to_string() }
+    fn unreachable(&self, error: impl std::error::Error + 'static) -> Error {
+        Error::Unreachable { at: self.endpoint.to_string(), why: causes(&error) }
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct KillArgs {
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
     /// Numbers of the processes; see `kubectl lodge ps`
-    #[arg(value_name = "PID", required = true, value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(value_name = "PID", required = true, value_parser = parse_pid)]
     pub(crate) pids: Vec<i32>,
     /// Name or number of the signal
     #[arg(short = 's', long, value_name = "SIGNAL", default_value = "SIGTERM")]
@@ -32,6 +32,11 @@ pub(crate) struct KillArgs {
     /// Send it to the whole group of each process
     #[arg(short = 'g', long)]
     pub(crate) group: bool,
+}
+
+fn parse_pid(text: &str) -> Result<i32, String> {
+    let pid = text.parse().ok().filter(|pid| *pid > 0);
+    pid.ok_or_else(|| "expected the number of a process, as `kubectl lodge ps` shows it".to_owned())
 }
 
 /// Sends it to all of them, also if one of them is not there.

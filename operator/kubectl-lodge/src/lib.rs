@@ -62,7 +62,7 @@ where
         Some(words) => complete::run(&words, terminal).await,
         None => match Args::try_parse_from(arguments) {
             Ok(args) => carry_out(args, terminal).await,
-            Err(refusal) => return explain(&refusal, terminal),
+            Err(refusal) => explain(&refusal, terminal),
         },
     };
     outcome.unwrap_or_else(|error| {
@@ -96,15 +96,15 @@ async fn carry_out(args: Args, terminal: &mut Terminal) -> Result<u8, Error> {
 }
 
 /// Prints help or says what is wrong with a command line.
-fn explain(refusal: &clap::Error, terminal: &mut Terminal) -> u8 {
+fn explain(refusal: &clap::Error, terminal: &mut Terminal) -> Result<u8, Error> {
     let text = refusal.render();
     if refusal.use_stderr() {
+        // Who closed standard error has no use for the text.
         let _ = write!(terminal.stderr, "{text}");
-        error::OWN_FAILURE
-    } else {
-        let _ = write!(terminal.stdout, "{text}");
-        0
+        return Ok(error::OWN_FAILURE);
     }
+    terminal.print(text.to_string().as_bytes())?;
+    Ok(0)
 }
 
 fn version(terminal: &mut Terminal) -> Result<u8, Error> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use kube::Api;
+use vm_api::ProblemCode;
 
 use crate::cluster::Cluster;
 use crate::error::Error;
@@ -70,6 +71,16 @@ fn split(text: &str) -> Option<RemotePath> {
     })
 }
 
+/// Refuses what cannot be the name of an object before anybody is asked: it could be part of a path.
+pub(crate) fn check_name(kind: &str, name: &str) -> Result<(), Error> {
+    if is_name(name) {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "{name:?} cannot be the name of a {kind}: names have lower-case letters, digits, \"-\" and \".\", and a letter or digit at both ends"
+    )))
+}
+
 fn is_name(text: &str) -> bool {
     let is_edge = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
     let is_inside =
@@ -78,6 +89,16 @@ fn is_name(text: &str) -> bool {
 }
 
 impl RemotePath {
+    /// What to say to somebody who takes a directory for a file.
+    pub(crate) fn refused(&self, error: Error) -> Error {
+        if !error.is(ProblemCode::IsADirectory) {
+            return error;
+        }
+        let namespace = self.namespace.as_ref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
+        let there = format!("{namespace}{}:{}", self.workspace, self.path);
+        Error::Usage(format!("{there} is a directory: see what is in it with `kubectl lodge ls {there}`"))
+    }
+
     /// The absolute path. Only for one that begins in the home directory is the Workspace read.
     pub(crate) async fn resolve(&self, cluster: &Cluster) -> Result<String, Error> {
         if self.path.starts_with('/') {

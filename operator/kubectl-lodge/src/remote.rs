@@ -7,7 +7,7 @@ use crate::args::ClusterArgs;
 use crate::cluster::Cluster;
 use crate::error::Error;
 use crate::gateway::{Ask, Gateway, Patience, Reply};
-use crate::place::RemotePath;
+use crate::place::{RemotePath, check_name};
 use crate::terminal::Terminal;
 
 /// A workspace that can be asked.
@@ -29,6 +29,7 @@ impl Remote {
     /// The workspace of this name in the cluster's namespace.
     pub(crate) async fn of(cluster: Cluster, name: &str, args: &ClusterArgs) -> Result<Self, Error> {
         let Cluster { client, namespace, credentials } = cluster;
+        check_name("workspace", name)?;
         let gateway = Gateway::find(client, credentials, args).await?;
         let route = route::Workspace::at_gateway(&namespace, name);
         Ok(Self { gateway, route, namespace, name: name.to_owned(), wait: args.wait })

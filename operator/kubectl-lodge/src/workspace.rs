@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::api_error;
 use crate::error::Error;
+use crate::place::check_name;
 
 /// A Workspace, as far as this program reads it.
 #[derive(Clone, Debug, Serialize, Deserialize, kube::Resource)]
@@ -105,6 +106,7 @@ pub(crate) async fn get(
     name: &str,
     namespace: &str,
 ) -> Result<ObservedWorkspace, Error> {
+    check_name("workspace", name)?;
     api.get(name).await.map_err(|error| match error {
         kube::Error::Api(status) if status.is_not_found() => {
             missing(name, namespace, status.details.is_some_and(|details| details.name == name))

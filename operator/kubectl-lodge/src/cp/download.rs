@@ -96,7 +96,7 @@ async fn file(
 ) -> Result<(), Error> {
     let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if to.as_os_str().as_encoded_bytes().contains(&b'/') {
-        std::fs::create_dir_all(folder).map_err(Error::file(folder, "cannot be made"))?;
+        super::make_folder(folder)?;
     }
     let mut part = NamedTempFile::with_prefix_in(".lodge-download-", folder)
         .map_err(Error::file(folder, "no file can be made in it"))?;

@@ -25,7 +25,7 @@ const MODE_BITS: u32 = 0o777;
 /// Extracts an archive that comes through a channel into `top`, and tells what was left out.
 pub(super) fn unpack(chunks: mpsc::Receiver<Bytes>, top: &Path) -> Result<Vec<String>, Error> {
     let mut extraction = Extraction { top, skipped: Vec::new(), directories: Vec::new() };
-    fs::create_dir_all(top).map_err(Error::file(top, "cannot be made"))?;
+    super::make_folder(top)?;
     let mut archive = Archive::new(ChunkReader { chunks, current: Bytes::new() });
     let broken = |error: io::Error| Error::Archive(error.to_string());
     let mut extract_all = || {

@@ -15,6 +15,7 @@ use super::{Observed, ObservedCronJob, ObservedRun};
 use crate::args::ClusterArgs;
 use crate::cluster::{Cluster, api_error};
 use crate::error::{self, Error};
+use crate::place::check_name;
 use crate::signals::until_signal;
 use crate::terminal::Terminal;
 use crate::workspace::{Condition, NO_KIND};
@@ -85,6 +86,7 @@ pub(super) async fn get(
     name: &str,
     namespace: &str,
 ) -> Result<ObservedCronJob, Error> {
+    check_name("CronJob", name)?;
     api.get(name).await.map_err(|error| match error {
         kube::Error::Api(status) if status.is_not_found() => {
             let is_kind_known = status.details.is_some_and(|details| details.name == name);

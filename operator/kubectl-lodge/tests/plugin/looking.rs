@@ -87,10 +87,7 @@ async fn the_use_of_the_processor_is_measured_twice() {
     let outcome = world.run(&["top", "ada", "--interval", "200ms", "-o", "json"]).await;
     assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""));
     let document: Value = serde_json::from_slice(&outcome.stdout).unwrap();
-    assert_eq!(
-        (&document["items"][0]["pid"], &document["items"][1]["cpuMillis"]),
-        (&json!(8), &json!(0))
-    );
+    assert_eq!((&document["items"][0]["pid"], &document["items"][1]["cpuMillis"]), (&json!(8), &json!(0)));
     assert!(document["items"][0]["cpuMillis"].as_u64().unwrap() > 1000);
     let counts = |line: &str| world.lines().iter().filter(|seen| *seen == line).count();
     assert_eq!((counts("GET health"), counts("GET processes?tree")), (2, 2), "and nothing is run");

@@ -18,6 +18,8 @@ mod shell;
 mod support;
 #[cfg(test)]
 mod tty;
+#[cfg(test)]
+mod wrong;
 
 use serde_json::json;
 use support::answer::{exited, refused};
