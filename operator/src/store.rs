@@ -9,6 +9,7 @@ use crate::{
     runner::name::{RUNNER, TLS_SECRET},
     trigger::Triggers,
 };
+use backon::ExponentialBuilder;
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
@@ -24,6 +25,7 @@ use kube::{
             ObjectRef, Store,
             store::{Writer, WriterDropped},
         },
+        utils::ResetTimerBackoff,
         watcher::{self, watcher},
     },
 };
@@ -240,6 +242,25 @@ where
 /// What `kubectl apply` keeps for itself: the whole object once more.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
+/// The first pause of a watch that failed; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// The longest, but for chance, which at most doubles each.
+const LONGEST_PAUSE: Duration = Duration::from_millis(1_500);
+/// After so long without a failure the pauses begin anew.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// Pauses of a watch that fails. They must stay short: kube's own grow to a minute, and for so long after an outage a new
+/// Workspace would not be seen. There are eight watches in the one replica that leads.
+fn retry() -> ResetTimerBackoff<watcher::ExponentialBackoff> {
+    let pauses = ExponentialBuilder::default()
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .without_max_times()
+        .with_jitter();
+    // A watch that goes on brings nothing for as long as nothing changes; time tells that it works, too.
+    ResetTimerBackoff::new(pauses.into(), QUIET)
+}
+
 /// Watches a kind into a store, and passes the events on after the store has them.
 pub fn watch<K>(
     api: Api<K>,
@@ -250,7 +271,7 @@ where
     K: Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + Debug + Send + Sync + 'static,
 {
     watcher(api, config)
-        .default_backoff()
+        .backoff(retry())
         .modify(|object| {
             // Both are as large as the rest of an object together, and nobody here looks at them.
             object.managed_fields_mut().clear();
@@ -313,6 +334,35 @@ mod tests {
         writer.apply_watcher_event(&Event::InitDone);
         for waiter in waiting {
             assert!(timeout(Duration::from_secs(9), waiter).await.unwrap().unwrap().is_ok());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_goes_on_seconds_after_an_outage_however_long_it_was() {
+        use http::{Request, Response, StatusCode};
+        use kube::client::Body;
+        use tokio::time::Instant;
+        for outage in [1, 5, 30, 600].map(Duration::from_secs) {
+            let began = Instant::now();
+            // Refuses everything, and then has an empty list and a watch on which nothing happens.
+            let service = tower::service_fn(move |request: Request<Body>| async move {
+                let list = r#"{"metadata": {"resourceVersion": "1"}, "items": []}"#;
+                let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+                let (code, text) = match (began.elapsed() < outage, is_watch) {
+                    (true, _) => (StatusCode::SERVICE_UNAVAILABLE, "no"),
+                    (false, true) => (StatusCode::OK, ""),
+                    (false, false) => (StatusCode::OK, list),
+                };
+                let mut response = Response::new(Body::from(text.as_bytes().to_vec()));
+                *response.status_mut() = code;
+                Ok::<_, std::convert::Infallible>(response)
+            });
+            let api: Api<Pod> = Api::all(Client::new(service, "default"));
+            let events = watch(api, watcher::Config::default(), Writers::default().pods);
+            let mut listed = events.filter(|event| std::future::ready(matches!(event, Ok(Event::InitDone))));
+            assert!(listed.next().await.is_some());
+            let late = began.elapsed() - outage;
+            assert!(late <= 2 * LONGEST_PAUSE, "{late:?} after an outage of {outage:?}");
         }
     }
 

@@ -243,10 +243,12 @@ fn build_handler(
         limits.cached_reviews,
         client_ca,
         limits.stranger_rate,
+        background.clone(),
     );
+    let authorizer = Authorizer::new(reviewer, timeouts.clone(), limits.cached_reviews, background.clone());
     let leases = Leases {
         authenticator: Arc::new(authenticator),
-        authorizer: Arc::new(Authorizer::new(reviewer, timeouts.clone(), limits.cached_reviews)),
+        authorizer: Arc::new(authorizer),
         timeouts: timeouts.clone(),
         closing: foreground.closing.clone(),
         last_call: foreground.last_call.clone(),

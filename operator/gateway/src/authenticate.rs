@@ -25,6 +25,7 @@ use crate::problem::Refusal;
 use crate::rate::{Excess, Meters, network};
 use crate::review::{self, Reviewer};
 use crate::review_cache::{Review, ReviewCache, Reviewed};
+use crate::spawn::Spawner;
 use crate::user::{Proof, User};
 
 /// Largest token; the API server takes no larger one in a header either.
@@ -107,9 +108,11 @@ impl Authenticator {
         capacity: usize,
         client_ca: Arc<ClientCa>,
         stranger_rate: Rate,
+        spawner: Spawner,
     ) -> Self {
         let audiences = Arc::new(Audiences::new(audiences));
-        let (tokens, strangers) = (ReviewCache::new(capacity), Meters::new(stranger_rate, usize::MAX));
+        let strangers = Meters::new(stranger_rate, usize::MAX);
+        let tokens = ReviewCache::new(capacity, spawner);
         Self { reviewer, audiences, timeouts, tokens, client_ca, strangers }
     }
 

@@ -17,6 +17,7 @@ use crate::metrics::ReviewKind;
 use crate::problem::Refusal;
 use crate::review::{self, Reviewer};
 use crate::review_cache::{ANY_AGE, Key, Review, ReviewCache, Reviewed};
+use crate::spawn::Spawner;
 use crate::user::User;
 
 const RESOURCE: &str = "workspaces";
@@ -37,8 +38,8 @@ pub(crate) struct Question<'a> {
 }
 
 impl Authorizer {
-    pub(crate) fn new(reviewer: Reviewer, timeouts: Timeouts, capacity: usize) -> Self {
-        Self { reviewer, timeouts, decisions: ReviewCache::new(capacity) }
+    pub(crate) fn new(reviewer: Reviewer, timeouts: Timeouts, capacity: usize, spawner: Spawner) -> Self {
+        Self { reviewer, timeouts, decisions: ReviewCache::new(capacity, spawner) }
     }
 
     /// Lets a call pass, or says why not.

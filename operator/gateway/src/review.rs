@@ -7,6 +7,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kube::api::PostParams;
@@ -42,9 +43,10 @@ impl Failure for Error {
         match self {
             Self::Busy => false,
             Self::TimedOut => true,
-            // What the API server itself refuses is an answer.
+            // Only a review is an answer. An API server that has just begun refuses whoever asks for one (401, 403) until it
+            // knows the accounts and roles of its cluster; only what it says of the question itself is not its trouble.
             Self::Failed(error) => match &**error {
-                kube::Error::Api(status) => status.code >= 500 || status.code == 429,
+                kube::Error::Api(status) => !matches!(status.code, 400 | 413 | 422),
                 _ => true,
             },
         }
@@ -60,6 +62,8 @@ pub(crate) struct Reviewer {
     accesses: Arc<Places>,
     timeout: Duration,
     metrics: Arc<Metrics>,
+    /// Whether the last review that was asked for was not answered.
+    is_silent: Arc<AtomicBool>,
 }
 
 /// Where reviews of one kind take place, and where they wait for it.
@@ -98,7 +102,8 @@ impl Reviewer {
     /// place included.
     pub(crate) fn new(client: Client, most_at_once: usize, timeout: Duration, metrics: Arc<Metrics>) -> Self {
         let places = || Arc::new(Places::new(most_at_once));
-        Self { client, new_tokens: places(), tokens: places(), accesses: places(), timeout, metrics }
+        let (new_tokens, tokens, accesses) = (places(), places(), places());
+        Self { client, new_tokens, tokens, accesses, timeout, metrics, is_silent: Arc::default() }
     }
 
     /// Creates a review and gives it back with its status.
@@ -124,15 +129,23 @@ impl Reviewer {
             ReviewKind::Access => &self.accesses,
         };
         let deadline = Instant::now() + self.timeout;
-        let _place = places.take(deadline).await?;
+        let _place =
+            places.take(deadline).await.map_err(|busy| match self.is_silent.load(Ordering::Relaxed) {
+                // There are too many because nobody answers them.
+                true => Error::TimedOut,
+                false => busy,
+            })?;
         let api: Api<K> = Api::all(self.client.clone());
         let params = PostParams::default();
         let answer = api.create(&params, review);
-        match tokio::time::timeout_at(deadline, answer).await {
+        let outcome = match tokio::time::timeout_at(deadline, answer).await {
             Ok(Ok(review)) => Ok(review),
             Ok(Err(error)) => Err(Error::Failed(Arc::new(error))),
             Err(_) => Err(Error::TimedOut),
-        }
+        };
+        let is_silent = outcome.as_ref().is_err_and(Error::is_outage);
+        self.is_silent.store(is_silent, Ordering::Relaxed);
+        outcome
     }
 }
 
@@ -210,6 +223,30 @@ mod tests {
         assert!((TIMEOUT..TIMEOUT + Duration::from_millis(2)).contains(&began.elapsed()));
         drop(place);
         assert!(review_token(&reviewer).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn too_many_reviews_of_a_silent_api_server_are_its_silence() {
+        let reviewer = reviewer(1, &Arc::new(Semaphore::new(0)));
+        assert!(matches!(review_token(&reviewer).await, Err(Error::TimedOut)));
+        let mut admitted: Vec<_> = (0..=WAITING_PER_PLACE).map(|_| review_token(&reviewer).boxed()).collect();
+        assert!(admitted.iter_mut().all(|review| review.now_or_never().is_none()));
+        let one_more = review_token(&reviewer).await;
+        assert!(matches!(&one_more, Err(error @ Error::TimedOut) if error.is_outage()), "{one_more:?}");
+    }
+
+    #[test]
+    fn only_a_review_or_what_is_wrong_with_the_question_is_an_answer() {
+        let failed = |code: u16| {
+            let status = kube::core::Status::failure("no", "Reason").with_code(code);
+            Error::Failed(Arc::new(kube::Error::Api(Box::new(status))))
+        };
+        for code in [401, 403, 404, 409, 429, 500, 503, 504] {
+            assert!(failed(code).is_outage(), "{code}");
+        }
+        for code in [400, 413, 422] {
+            assert!(!failed(code).is_outage(), "{code}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,16 +1,19 @@
 //! Remembers the API server's answers for a few seconds, and never asks the same question twice at the same time.
 //!
 //! Keys are hashes, so that neither tokens nor names are kept. The way of a remembered answer is one read lock and no
-//! allocation. A question goes on as long as somebody waits for its answer; nobody owns a task. While nobody answers, the
-//! last answer counts for a while longer.
+//! allocation. While nobody answers, the last answer counts for a while longer, and nobody who has one waits for more than
+//! [`PATIENCE`]: a question goes on as long as somebody waits for its answer, and where there is a last answer, in a task
+//! until its own deadline, so that what is answered late (a refusal above all) is remembered at once.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use tokio::time::Instant;
+
+use crate::spawn::Spawner;
 
 /// Hash of a question.
 pub(crate) type Key = [u8; 32];
@@ -38,18 +41,27 @@ pub(crate) trait Failure {
 pub(crate) const ANY_AGE: Duration = Duration::MAX;
 /// While nobody answers, they are asked again after this.
 const OUTAGE_PAUSE: Duration = Duration::from_secs(1);
+/// Whoever has a last answer waits so long for a fresh one; not at all if the last question brought none.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A question on its way.
-type Pending<T, E> = BoxFuture<'static, Result<Entry<T>, E>>;
+type Pending<T, E> = BoxFuture<'static, Result<T, E>>;
 
 /// Answers by question.
 pub(crate) struct ReviewCache<T, E> {
+    memory: Arc<Memory<T>>,
+    pending: Mutex<HashMap<Key, WeakShared<Pending<T, E>>>>,
+    /// For questions that go on by themselves.
+    spawner: Spawner,
+}
+
+/// What is remembered; questions on their way write into it.
+struct Memory<T> {
     capacity: usize,
     /// Answers that have a grace.
     kept: RwLock<HashMap<Key, Entry<T>>>,
     /// Answers that have none.
     passing: RwLock<HashMap<Key, Entry<T>>>,
-    pending: Mutex<HashMap<Key, WeakShared<Pending<T, E>>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -75,14 +87,16 @@ where
     T: Clone + Send + Sync + 'static,
     E: Failure + Clone + Send + Sync + 'static,
 {
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity, kept: RwLock::default(), passing: RwLock::default(), pending: Mutex::default() }
+    /// A cache of so many answers of each sort, whose questions go on in tasks of this spawner.
+    pub(crate) fn new(capacity: usize, spawner: Spawner) -> Self {
+        let memory = Memory { capacity, kept: RwLock::default(), passing: RwLock::default() };
+        Self { memory: Arc::new(memory), pending: Mutex::default(), spawner }
     }
 
     /// The remembered answer, if it is fresh and no older than that.
     pub(crate) fn get(&self, key: &Key, most_age: Duration) -> Option<T> {
-        let now = Instant::now();
-        [&self.kept, &self.passing].into_iter().find_map(|entries| {
+        let (now, memory) = (Instant::now(), &self.memory);
+        [&memory.kept, &memory.passing].into_iter().find_map(|entries| {
             let entries = entries.read().unwrap_or_else(PoisonError::into_inner);
             entries.get(key).filter(|entry| entry.counts(now, most_age)).map(|entry| entry.answer.clone())
         })
@@ -90,7 +104,7 @@ where
 
     /// The last answer that had a grace, fresh or not.
     pub(crate) fn last(&self, key: &Key) -> Option<T> {
-        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.memory.kept.read().unwrap_or_else(PoisonError::into_inner);
         kept.get(key).map(|entry| entry.answer.clone())
     }
 
@@ -107,45 +121,67 @@ where
         if let Some(answer) = self.get(&key, most_age) {
             return Ok(answer);
         }
-        let outcome = self.join_or_start(key, ask).await;
+        let (question, is_new) = self.join_or_start(key, ask);
+        let patience = self.memory.patience(&key);
+        let outcome = match patience {
+            None => question.await,
+            Some(patience) => {
+                if is_new {
+                    let question = question.clone();
+                    self.spawner.spawn(async move { drop(question.await) });
+                }
+                let outcome = match patience.is_zero() {
+                    true => None,
+                    false => tokio::time::timeout(patience, question.clone()).await.ok(),
+                };
+                match outcome {
+                    Some(outcome) => outcome,
+                    // What was known may be over by now; then there is nothing but to wait.
+                    None => match self.memory.last_answer(&key) {
+                        Some(answer) => return Ok(answer),
+                        None => question.await,
+                    },
+                }
+            }
+        };
         self.forget_pending(&key);
         match outcome {
-            Ok(entry) => {
-                let answer = entry.answer.clone();
-                self.remember(key, entry);
-                Ok(answer)
-            }
-            Err(error) if error.is_outage() => self.last_answer(&key).ok_or(error),
+            Ok(answer) => Ok(answer),
+            Err(error) if error.is_outage() => self.memory.last_answer(&key).ok_or(error),
             Err(error) => Err(error),
         }
     }
 
-    fn join_or_start<F>(&self, key: Key, ask: impl FnOnce() -> F) -> Shared<Pending<T, E>>
+    /// The question on its way, and whether it sets out only now.
+    fn join_or_start<F>(&self, key: Key, ask: impl FnOnce() -> F) -> (Shared<Pending<T, E>>, bool)
     where
         F: Future<Output = Review<T, E>> + Send + 'static,
     {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shared) = pending.get(&key).and_then(WeakShared::upgrade) {
-            return shared;
+        let on_its_way = pending.get(&key).and_then(WeakShared::upgrade);
+        if let Some(shared) = on_its_way.filter(|shared| shared.peek().is_none()) {
+            return (shared, false);
         }
-        let asked = Instant::now();
-        let question = ask();
+        let (asked, memory, question) = (Instant::now(), self.memory.clone(), ask());
         let shared = async move {
             question.await.map(|Reviewed { answer, ttl, grace }| {
                 let expires = asked + ttl;
-                Entry { answer, asked, expires, dies: expires + grace, rests: None }
+                let entry =
+                    Entry { answer: answer.clone(), asked, expires, dies: expires + grace, rests: None };
+                memory.remember(key, entry);
+                answer
             })
         }
         .boxed()
         .shared();
         // Questions whose askers all left are swept here, so that the map stays as small as the traffic.
-        if pending.len() >= self.capacity {
+        if pending.len() >= self.memory.capacity {
             pending.retain(|_, weak| weak.upgrade().is_some());
         }
         if let Some(weak) = shared.downgrade() {
             pending.insert(key, weak);
         }
-        shared
+        (shared, true)
     }
 
     fn forget_pending(&self, key: &Key) {
@@ -154,6 +190,15 @@ where
         if pending.get(key).is_some_and(is_over) {
             pending.remove(key);
         }
+    }
+}
+
+impl<T: Clone> Memory<T> {
+    /// How long to wait for a fresh answer, if there is one that counts while nobody answers.
+    fn patience(&self, key: &Key) -> Option<Duration> {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        let entry = kept.get(key).filter(|entry| Instant::now() < entry.dies)?;
+        Some(if entry.rests.is_some() { Duration::ZERO } else { PATIENCE })
     }
 
     /// The last answer, if it still counts while nobody answers.
@@ -200,12 +245,17 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
 
     type Cache = ReviewCache<usize, &'static str>;
+
+    fn cache(capacity: usize) -> Cache {
+        Cache::new(capacity, Spawner::new(CancellationToken::new()))
+    }
 
     impl Failure for &'static str {
         fn is_outage(&self) -> bool {
@@ -238,7 +288,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_is_remembered_for_its_lifetime_from_the_question_on() {
-        let (cache, count) = (Cache::new(8), Arc::default());
+        let (cache, count) = (cache(8), Arc::default());
         assert_eq!(cache.get_or_ask([1; 32], ANY_AGE, || ask(&count)).await, Ok(1));
         tokio::time::advance(Duration::from_millis(8_900)).await;
         assert_eq!(cache.get_or_ask([1; 32], ANY_AGE, || ask(&count)).await, Ok(1));
@@ -248,7 +298,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_question_is_asked_once_however_many_wait_for_its_answer() {
-        let (cache, count) = (Cache::new(8), Arc::default());
+        let (cache, count) = (cache(8), Arc::default());
         let askers = (0..20).map(|_| cache.get_or_ask([1; 32], ANY_AGE, || ask(&count)));
         let answers = futures::future::join_all(askers).await;
         assert!(answers.iter().all(|answer| *answer == Ok(1)), "{answers:?}");
@@ -256,7 +306,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_question_goes_on_when_the_one_who_asked_first_leaves() {
-        let (cache, count) = (Cache::new(8), Arc::default());
+        let (cache, count) = (cache(8), Arc::default());
         let mut first = Box::pin(cache.get_or_ask([1; 32], ANY_AGE, || ask(&count)));
         assert!(futures::poll!(&mut first).is_pending());
         let mut second = Box::pin(cache.get_or_ask([1; 32], ANY_AGE, || ask(&count)));
@@ -268,7 +318,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn failures_are_not_remembered() {
-        let (cache, count) = (Cache::new(8), Arc::default());
+        let (cache, count) = (cache(8), Arc::default());
         let failure = cache.get_or_ask([1; 32], ANY_AGE, || async { Err("down") }).await;
         assert_eq!(failure, Err("down"));
         assert_eq!(cache.get_or_ask([1; 32], ANY_AGE, || ask(&count)).await, Ok(1));
@@ -276,7 +326,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_full_cache_forgets_what_expires_first() {
-        let cache = Cache::new(2);
+        let cache = cache(2);
         for (key, ttl) in [(1, 30), (2, 10), (3, 20)] {
             remember(&cache, key, kept(usize::from(key), ttl)).await;
         }
@@ -286,7 +336,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_of_refusals_makes_nobody_unknown() {
-        let cache = Cache::new(4);
+        let cache = cache(4);
         remember(&cache, 200, kept(7, 10)).await;
         tokio::time::advance(Duration::from_secs(11)).await;
         for key in 0..100 {
@@ -295,12 +345,12 @@ mod tests {
         assert!(cache.last(&[200; 32]).is_some(), "it has expired, and it was good");
         assert!(cache.last(&[99; 32]).is_none());
         assert_eq!(cache.get(&[99; 32], ANY_AGE), Some(0));
-        assert!(cache.passing.read().unwrap().len() <= 4);
+        assert!(cache.memory.passing.read().unwrap().len() <= 4);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_is_refused_later_is_not_remembered_as_good() {
-        let cache = Cache::new(4);
+        let cache = cache(4);
         remember(&cache, 1, kept(1, 10)).await;
         remember(&cache, 1, passing(0)).await;
         assert!(cache.last(&[1; 32]).is_none());
@@ -309,7 +359,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_wants_a_younger_answer_asks_again_for_all() {
-        let cache = Cache::new(4);
+        let cache = cache(4);
         remember(&cache, 1, kept(1, 10)).await;
         tokio::time::advance(Duration::from_secs(5)).await;
         let young = Duration::from_secs(4);
@@ -320,7 +370,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn while_nobody_answers_the_last_answer_counts_for_its_grace() {
-        let (cache, asked) = (Cache::new(4), Arc::new(AtomicUsize::new(0)));
+        let (cache, asked) = (cache(4), Arc::new(AtomicUsize::new(0)));
         let ask = |error: &'static str| {
             asked.fetch_add(1, Ordering::SeqCst);
             async move { Err::<Reviewed<usize>, _>(error) }
@@ -328,6 +378,12 @@ mod tests {
         remember(&cache, 1, kept(1, 10)).await;
         remember(&cache, 2, passing(0)).await;
         tokio::time::advance(Duration::from_secs(11)).await;
+        assert_eq!(
+            cache.get_or_ask([1; 32], ANY_AGE, || ask("busy")).await,
+            Err("busy"),
+            "that is our fault"
+        );
+        asked.store(0, Ordering::SeqCst);
         assert_eq!(cache.get_or_ask([1; 32], ANY_AGE, || ask("down")).await, Ok(1));
         assert_eq!(
             cache.get_or_ask([1; 32], ANY_AGE, || ask("down")).await,
@@ -336,19 +392,50 @@ mod tests {
         );
         assert_eq!(asked.load(Ordering::SeqCst), 1);
         assert_eq!(cache.get_or_ask([2; 32], ANY_AGE, || ask("down")).await, Err("down"));
-        tokio::time::advance(Duration::from_secs(2)).await;
-        assert_eq!(
-            cache.get_or_ask([1; 32], ANY_AGE, || ask("busy")).await,
-            Err("busy"),
-            "that is our fault"
-        );
-        tokio::time::advance(Duration::from_secs(58)).await;
+        tokio::time::advance(Duration::from_secs(60)).await;
         assert_eq!(cache.get_or_ask([1; 32], ANY_AGE, || ask("down")).await, Err("down"));
     }
 
     #[tokio::test(start_paused = true)]
+    async fn whoever_has_a_last_answer_does_not_wait_for_one_who_never_answers() {
+        let cache = cache(4);
+        let silence = || async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            Err::<Reviewed<usize>, _>("down")
+        };
+        remember(&cache, 1, kept(1, 10)).await;
+        tokio::time::advance(Duration::from_secs(11)).await;
+        let began = Instant::now();
+        let mut waited = Vec::new();
+        while began.elapsed() < Duration::from_secs(30) {
+            let asked = Instant::now();
+            assert_eq!(cache.get_or_ask([1; 32], ANY_AGE, silence).await, Ok(1));
+            waited.push(asked.elapsed());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let waits: Vec<_> = waited.iter().filter(|wait| **wait > Duration::ZERO).collect();
+        assert!(waits.len() == 1 && *waits[0] <= PATIENCE + Duration::from_millis(1), "{waits:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_comes_late_counts_from_then_on_whoever_waited() {
+        for (answer, later) in [(kept(2, 10), 2), (passing(0), 0)] {
+            let cache = cache(4);
+            remember(&cache, 1, kept(1, 10)).await;
+            tokio::time::advance(Duration::from_secs(11)).await;
+            let slow = move || async move {
+                tokio::time::sleep(Duration::from_millis(1_500)).await;
+                Ok(answer)
+            };
+            assert_eq!(cache.get_or_ask([1; 32], ANY_AGE, slow).await, Ok(1), "they wait for a second");
+            tokio::time::sleep(Duration::from_millis(600)).await;
+            assert_eq!(cache.get(&[1; 32], ANY_AGE), Some(later));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn questions_that_nobody_waits_for_do_not_pile_up() {
-        let (cache, count) = (Cache::new(2), Arc::default());
+        let (cache, count) = (cache(2), Arc::default());
         for key in 0..10 {
             let mut asker = Box::pin(cache.get_or_ask([key; 32], ANY_AGE, || ask(&count)));
             assert!(futures::poll!(&mut asker).is_pending());

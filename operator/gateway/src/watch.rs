@@ -1,17 +1,20 @@
 //! Feeds the gateway's own copies from the cluster: workspaces and runners into the [`Directory`], the TLS Secret into
 //! the [`TlsStore`], the cluster's client CA into the [`ClientCa`].
 //!
-//! Each watch runs for as long as the gateway; it starts over by itself, with growing pauses, and says so once per outage.
+//! Each watch runs for as long as the gateway; it starts over by itself, within seconds, and says so once per outage.
 //! Objects are read as leniently as possible: a field of a newer version never blinds an older gateway.
 
 use std::fmt::Debug;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use backon::ExponentialBuilder;
 use futures::{Stream, StreamExt as _, pin_mut};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::runtime::WatchStreamExt as _;
+use kube::runtime::utils::ResetTimerBackoff;
 use kube::runtime::watcher::{self, Event, watch_object, watcher};
 use kube::{Api, Client, Resource};
 use lodge_crds::{Workspace, condition};
@@ -27,6 +30,13 @@ const CA_NAMESPACE: &str = "kube-system";
 const CA_CONFIG_MAP: &str = "extension-apiserver-authentication";
 /// The runners' headless Service, where a pod does not name it.
 const RUNNER_SERVICE: &str = "lodge-runner";
+
+/// The first pause of a watch that failed; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// The longest, but for chance, which at most doubles each.
+const LONGEST_PAUSE: Duration = Duration::from_millis(1_500);
+/// After so long without a failure the pauses begin anew.
+const QUIET: Duration = Duration::from_secs(60);
 
 /// A Workspace, as far as routing goes.
 #[derive(Clone, Debug, Serialize, Deserialize, kube::Resource)]
@@ -62,7 +72,7 @@ struct RoutedCondition {
 /// Follows all workspaces.
 pub(crate) async fn workspaces(client: Client, directory: Arc<Directory>, room: Arc<WaitingRoom>) {
     let api: Api<RoutedWorkspace> = Api::all(client);
-    let events = watcher(api, watcher::Config::default()).default_backoff();
+    let events = watcher(api, watcher::Config::default()).backoff(retry());
     let wake = |change: Change<'_>| match change {
         Change::One { namespace, name } => room.wake(namespace, name),
         Change::All => room.wake_all(),
@@ -78,7 +88,7 @@ pub(crate) async fn runners(
     room: Arc<WaitingRoom>,
 ) {
     let api: Api<Pod> = Api::all(client);
-    let events = watcher(api, watcher::Config::default().labels(&selector)).default_backoff();
+    let events = watcher(api, watcher::Config::default().labels(&selector)).backoff(retry());
     let wake = |change: Change<'_>| match change {
         Change::One { namespace, name: _ } => room.wake_namespace(namespace),
         Change::All => room.wake_all(),
@@ -89,7 +99,7 @@ pub(crate) async fn runners(
 /// Follows the Secret with the gateway's certificate.
 pub(crate) async fn tls_secret(client: Client, namespace: String, name: String, store: Arc<TlsStore>) {
     let api: Api<Secret> = Api::namespaced(client, &namespace);
-    follow_one("TLS Secret", watch_object(api, &name).default_backoff(), |secret| {
+    follow_one("TLS Secret", watch_object(api, &name).backoff(retry()), |secret| {
         let Some(secret) = secret else {
             tracing::warn!(%namespace, %name, "the TLS Secret does not exist: the operator makes it; keeping what there is");
             return;
@@ -105,7 +115,7 @@ pub(crate) async fn tls_secret(client: Client, namespace: String, name: String, 
 /// Follows the Secret with the certificate that clients are shown by its names.
 pub(crate) async fn serving_secret(client: Client, namespace: String, name: String, store: Arc<TlsStore>) {
     let api: Api<Secret> = Api::namespaced(client, &namespace);
-    follow_one("serving Secret", watch_object(api, &name).default_backoff(), |secret| {
+    follow_one("serving Secret", watch_object(api, &name).backoff(retry()), |secret| {
         let is_there = secret.is_some();
         match store.serve(secret.as_ref()) {
             Ok(()) if is_there => tracing::info!(%namespace, %name, "certificate for clients loaded"),
@@ -121,7 +131,7 @@ pub(crate) async fn serving_secret(client: Client, namespace: String, name: Stri
 /// Follows the cluster's client CA.
 pub(crate) async fn client_ca(client: Client, ca: Arc<ClientCa>) {
     let api: Api<ConfigMap> = Api::namespaced(client, CA_NAMESPACE);
-    follow_one("client CA", watch_object(api, CA_CONFIG_MAP).default_backoff(), |config_map| {
+    follow_one("client CA", watch_object(api, CA_CONFIG_MAP).backoff(retry()), |config_map| {
         let bundle = config_map.and_then(|map| map.data).and_then(|mut data| data.remove(CA_BUNDLE_KEY));
         let Some(bundle) = bundle else {
             tracing::warn!(
@@ -136,6 +146,18 @@ pub(crate) async fn client_ca(client: Client, ca: Arc<ClientCa>) {
         }
     })
     .await;
+}
+
+/// Pauses of a watch that fails. They must stay short: kube's own grow to a minute, and for so long after an outage the
+/// gateway would know nothing of new workspaces and of runners that moved.
+fn retry() -> ResetTimerBackoff<watcher::ExponentialBackoff> {
+    let pauses = ExponentialBuilder::default()
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .without_max_times()
+        .with_jitter();
+    // A watch that goes on brings nothing for as long as nothing changes; time tells that it works, too.
+    ResetTimerBackoff::new(pauses.into(), QUIET)
 }
 
 /// What a watch changed.
@@ -322,6 +344,19 @@ mod tests {
         })))
         .unwrap();
         assert_eq!((entry.trouble, entry.is_deleting), (None, true));
+    }
+
+    #[test]
+    fn a_watch_that_fails_for_an_hour_is_tried_again_within_seconds() {
+        let pauses: Vec<Duration> = retry().take(1_000).collect();
+        assert_eq!(pauses.len(), 1_000);
+        assert!(pauses[0] < Duration::from_millis(500), "{:?}", pauses[0]);
+        assert!(pauses.iter().all(|pause| *pause <= 2 * LONGEST_PAUSE), "{:?}", pauses.iter().max());
+        let tries = pauses.iter().scan(Duration::ZERO, |at, pause| {
+            *at += *pause;
+            Some(*at)
+        });
+        assert!(tries.take_while(|at| *at < Duration::from_secs(60)).count() < 60, "too often");
     }
 
     fn pod(status: serde_json::Value) -> Pod {

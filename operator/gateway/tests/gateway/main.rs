@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod limits;
+mod outage;
 mod permissions;
 mod real;
 mod retries;

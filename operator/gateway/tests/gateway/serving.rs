@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::always;
+use crate::support::api_server::Trouble;
 use crate::support::pki::Authority;
 use crate::support::runner::{Script, answer, echo, problem};
 use crate::support::world::{World, client_ca, exec, request, whole, workspace};
@@ -180,7 +181,7 @@ async fn identity_and_permission_are_asked_for_once() {
 async fn while_the_api_server_is_down_known_users_go_on_and_others_are_asked_to_come_again() {
     let (world, _runner) = World::usual(echo()).await;
     assert_eq!(world.send(exec("ada")).await.status, 200);
-    world.api.set_down(true);
+    world.api.set_trouble(Some(Trouble::Answers(500)));
     assert_eq!(world.send(exec("ada")).await.status, 200);
     let mut unknown = exec("ada");
     unknown.headers_mut().insert("authorization", "Bearer other".parse().unwrap());

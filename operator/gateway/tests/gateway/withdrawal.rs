@@ -12,6 +12,7 @@ use hyper::body::Frame;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::streams::{events, next};
+use crate::support::api_server::Trouble;
 use crate::support::runner::echo;
 use crate::support::socket::{echo_messages, hear, hear_goodbye};
 use crate::support::world::{World, exec, request, whole};
@@ -119,7 +120,7 @@ async fn while_the_api_server_is_down_everything_goes_on_for_the_grace_and_no_lo
     let (world, _runner) = World::usual_with(script, hundredth(), Limits::default()).await;
     let mut connection = world.connect(None).await;
     let mut body = connection.head(request("GET", "ada", "events", whole(""))).await.into_body();
-    world.api.set_down(true);
+    world.api.set_trouble(Some(Trouble::Answers(500)));
     tokio::time::sleep(Duration::from_millis(300)).await;
     writer.send(b": \n\n").await.unwrap();
     assert!(next(&mut body).await.is_some());

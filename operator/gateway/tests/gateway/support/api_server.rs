@@ -40,7 +40,18 @@ struct State {
     reviewed: HashMap<(String, String), Value>,
     /// User, verb, subresource, namespace.
     grants: HashSet<[String; 4]>,
-    is_down: bool,
+    trouble: Option<Trouble>,
+}
+
+/// What becomes of reviews while something is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// Nobody listens.
+    Refuses,
+    /// Never answered.
+    Hangs,
+    /// Refused with this status.
+    Answers(u16),
 }
 
 impl ApiServer {
@@ -58,7 +69,16 @@ impl ApiServer {
         let server = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
             let server = server.clone();
-            async move { Ok::<_, Infallible>(server.answer(request).await) }
+            async move {
+                match server.trouble(&request) {
+                    None => Ok(server.answer(request).await),
+                    Some(Trouble::Refuses) => {
+                        Err(std::io::Error::from(std::io::ErrorKind::ConnectionRefused))
+                    }
+                    Some(Trouble::Hangs) => std::future::pending().await,
+                    Some(Trouble::Answers(code)) => Ok(status(StatusCode::from_u16(code).unwrap(), "no")),
+                }
+            }
         });
         Client::new(service, "default")
     }
@@ -103,9 +123,14 @@ impl ApiServer {
         self.0.state.lock().unwrap().grants.insert(grant);
     }
 
-    /// Makes every review fail, or work again.
-    pub(crate) fn set_down(&self, is_down: bool) {
-        self.0.state.lock().unwrap().is_down = is_down;
+    /// Makes every review fail so, or work again.
+    pub(crate) fn set_trouble(&self, trouble: Option<Trouble>) {
+        self.0.state.lock().unwrap().trouble = trouble;
+    }
+
+    fn trouble(&self, request: &Request<Body>) -> Option<Trouble> {
+        let trouble = self.0.state.lock().unwrap().trouble;
+        trouble.filter(|_| request.uri().path().ends_with("reviews"))
     }
 
     pub(crate) fn token_reviews(&self) -> usize {
@@ -121,10 +146,6 @@ impl ApiServer {
         let path = parts.uri.path().to_owned();
         let query = parts.uri.query().unwrap_or_default().to_owned();
         let body = body.collect().await.unwrap().to_bytes();
-        let is_down = self.0.state.lock().unwrap().is_down;
-        if path.ends_with("reviews") && is_down {
-            return status(StatusCode::INTERNAL_SERVER_ERROR, "etcd is down");
-        }
         if path.ends_with("/tokenreviews") {
             return self.review_token(serde_json::from_slice(&body).unwrap());
         }

@@ -241,6 +241,7 @@ pub(crate) async fn tls(
     TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()
 }
 
+#[derive(Debug)]
 pub(crate) struct Answered {
     pub(crate) status: u16,
     pub(crate) headers: http::HeaderMap,
