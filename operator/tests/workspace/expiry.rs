@@ -150,3 +150,29 @@ async fn timers_for_a_far_future_are_set_for_a_day() {
     fixture.connect_runner();
     assert_eq!(fixture.reconcile().await.unwrap(), Action::requeue(24 * HOUR));
 }
+
+#[tokio::test(start_paused = true)]
+async fn fractions_of_a_second_that_no_status_can_hold_are_no_change() {
+    let mut fixture = Fixture::with_ada(json!({}));
+    fixture.connect_runner();
+    fixture.reconcile().await.unwrap();
+    fixture.pass(HOUR).await;
+    // As a runner writes it.
+    let at = fixture.context.clock.time().0 + jiff::SignedDuration::from_micros(123_456);
+    let wake = woken(&fixture).map(|wake| Wake { at: at.to_string(), ..wake });
+    tell(&fixture, |state| (state.power, state.last_wake) = (Power::Awake, wake.clone()));
+    fixture.reconcile().await.unwrap();
+    fixture.pass(Duration::from_secs(60)).await;
+    fixture.reconcile().await.unwrap();
+    tell(&fixture, |state| (state.sleep, state.last_wake) = (Some(SleepReason::Idle), wake.clone()));
+    for _ in 0..3 {
+        fixture.reconcile().await.unwrap();
+        fixture.pass(HOUR).await;
+    }
+    fixture.api.take_writes();
+    for _ in 0..3 {
+        assert_eq!(fixture.reconcile().await.unwrap(), Action::await_change());
+        fixture.pass(HOUR).await;
+    }
+    assert_eq!(fixture.api.take_writes(), [""; 0], "an idle workspace costs no write");
+}

@@ -1,6 +1,9 @@
 //! Whether the VM runs, since when it doesn't, and how it last woke: what changes often and matters little. Pure.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::{
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
 use lodge_crds::{ObservedPower, Wake, WorkspaceStatus, WorkspaceUsage, condition::reason};
 use vm_api::{Power, SleepReason, Usage, WorkspaceState};
 
@@ -73,7 +76,9 @@ fn still_holds(why: &str) -> bool {
 
 /// When a wake was asked for, if the runner tells it in a way that can be understood.
 pub(in super::super) fn woke_at(wake: &vm_api::Wake) -> Option<Time> {
-    Some(Time(wake.at.parse().ok()?))
+    let at: Timestamp = wake.at.parse().ok()?;
+    // A status holds whole seconds: with more, it would differ from what was written for ever, and be written again and again.
+    Some(Time(Timestamp::from_second(at.as_second()).unwrap_or(at)))
 }
 
 pub(super) fn last_wake(wake: &vm_api::Wake) -> Option<Wake> {
