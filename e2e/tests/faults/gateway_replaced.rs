@@ -116,7 +116,7 @@ impl Plugin {
                 let line: Value = serde_json::from_str(&line?)?;
                 let event: LoggedEvent = serde_json::from_value(line.clone())?;
                 if is_kept(&event.event) {
-                    numbers.push(line["id"].as_u64().context("a number")?);
+                    numbers.push(line["number"].as_u64().context("a number")?);
                 }
                 if matches!(event.event, VmEvent::ShellExit { .. }) {
                     return Ok(numbers);

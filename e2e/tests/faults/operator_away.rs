@@ -3,12 +3,42 @@
 use crate::beside;
 use anyhow::{Context, Result};
 use e2e::{
-    chart_value::ChartValue,
-    cluster::Cluster,
+    cluster::{Cluster, SYSTEM_NAMESPACE},
     namespace::{Namespace, eventually},
 };
 use lodge_crds::{CronJobStatus, RunOutcome};
 use std::time::Duration;
+
+/// While this lives there is no operator; then as many as before.
+struct Away {
+    cluster: Cluster,
+    replicas: String,
+}
+
+impl Away {
+    fn begin(cluster: &Cluster) -> Result<Self> {
+        let replicas = cluster.field(SYSTEM_NAMESPACE, "deployment/lodge-operator", ".spec.replicas")?;
+        let away = Self { cluster: cluster.clone(), replicas };
+        away.scale("0")?;
+        let selector = "app.kubernetes.io/name=lodge-operator";
+        let gone = ["wait", "pods", "-n", SYSTEM_NAMESPACE, "-l", selector, "--for=delete", "--timeout=60s"];
+        cluster.kubectl(&gone)?.success()?;
+        Ok(away)
+    }
+
+    fn scale(&self, replicas: &str) -> Result<()> {
+        let replicas = format!("--replicas={replicas}");
+        let scale = ["scale", "deployment/lodge-operator", "-n", SYSTEM_NAMESPACE, &replicas];
+        self.cluster.kubectl(&scale)?.success().map(drop)
+    }
+}
+
+impl Drop for Away {
+    fn drop(&mut self) {
+        // A failure is noticed by whoever waits for the operator.
+        drop(self.scale(&self.replicas));
+    }
+}
 
 /// Seconds from one instant of the schedule to the next.
 const EVERY: i64 = 4;
@@ -50,7 +80,7 @@ fn an_operator_that_was_away_makes_up_for_each_run_or_for_the_last_as_it_is_told
         namespace.apply_cron_job(name, "ada", &spec(catch_up, false))?;
     }
     all_succeed_after(0).context("both run")?;
-    let away = ChartValue::set(&cluster, "operator.replicas=0")?;
+    let away = Away::begin(&cluster)?;
     let before = namespace.cron_job_status("every")?;
     // Three instants pass, and a workspace is there for whoever needs it.
     std::thread::sleep(Duration::from_secs(3 * u64::try_from(EVERY)?));
