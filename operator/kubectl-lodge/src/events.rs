@@ -142,13 +142,16 @@ impl Reader<'_> {
         let mut event: Map<String, Value> =
             serde_json::from_str(data).map_err(|error| Error::Answer(error.to_string()))?;
         Ok(match self.format {
-            Some(EventFormat::Json) => {
-                event.insert("id".to_owned(), json!(self.after));
-                format!("{}\n", Value::Object(event))
-            }
+            Some(EventFormat::Json) => document(self.after, event),
             None => format!("{:<6} {}\n", self.after, describe(&mut event)),
         })
     }
+}
+
+/// An event as a line of JSON, with its number. That is not called `id`: events of shells have an `id` of their own.
+fn document(number: u64, mut event: Map<String, Value>) -> String {
+    event.insert("number".to_owned(), json!(number));
+    format!("{}\n", Value::Object(event))
 }
 
 /// An event in words, also one that this version does not know: its type, and its fields.
@@ -177,6 +180,14 @@ fn describe(event: &mut Map<String, Value>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_in_json_has_its_number_and_keeps_what_it_says() {
+        let event = r#"{"type":"shellExit","id":"s1","exitCode":0}"#;
+        let line = document(41, serde_json::from_str(event).unwrap());
+        let told: Value = serde_json::from_str(line.strip_suffix('\n').unwrap()).unwrap();
+        assert_eq!(told, json!({"type": "shellExit", "id": "s1", "exitCode": 0, "number": 41}));
+    }
 
     #[test]
     fn events_of_any_kind_are_told() {
