@@ -137,7 +137,8 @@ impl Slots {
             let entry = entry.map_err(at(slot))?;
             let from = entry.path();
             let uid = entry.file_name().to_str().and_then(|name| name.parse::<Uid>().ok());
-            let Some(uid) = uid.filter(|_| is_folder(&from).unwrap_or(false)) else { continue };
+            // What cannot be looked at may be all that somebody has.
+            let Some(uid) = uid.filter(|_| is_folder(&from).unwrap_or(true)) else { continue };
             match self.bring_home(&uid, &from) {
                 Ok(()) => tracing::info!(workspace = %uid, "its files are back from an unfinished run"),
                 Err(error) => {
@@ -369,6 +370,27 @@ mod tests {
         assert_eq!(fs::read_to_string(dir.path().join("a/files/fs.db")).unwrap(), "1");
         assert_eq!(fs::read_dir(dir.path().join(".slots")).unwrap().count(), 0);
         assert!(slots.make().unwrap().path().ends_with(".slots/10"));
+    }
+
+    #[test]
+    fn files_that_cannot_be_looked_at_are_not_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let uid = uid(&"a".repeat(63));
+        write(&dir.path().join("data/.slots/1").join(uid.as_str()).join("fs.db"), "1");
+        // So deep that the slot still has a path the kernel takes, and what is in it has none.
+        let mut deep = dir.path().to_owned();
+        while deep.as_os_str().len() < 4035 {
+            let room = 4040 - deep.as_os_str().len();
+            deep.push("d".repeat(room.min(201) - 1));
+        }
+        fs::create_dir_all(&deep).unwrap();
+        let data = deep.join("data");
+        fs::rename(dir.path().join("data"), &data).unwrap();
+        let slots = Slots::open(&data).unwrap();
+        assert!(matches!(slots.lock().get(&uid), Some(Away::Left(_))));
+        fs::rename(&data, dir.path().join("data")).unwrap();
+        let files = dir.path().join("data/.slots/1").join(uid.as_str());
+        assert_eq!(fs::read_to_string(files.join("fs.db")).unwrap(), "1");
     }
 
     #[test]
