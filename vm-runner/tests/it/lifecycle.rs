@@ -232,6 +232,26 @@ async fn a_change_takes_effect_at_once_or_says_that_it_waits() {
 
 #[tokio::test]
 #[ignore = "needs the guest software: make test runs it"]
+async fn a_change_that_comes_while_the_vm_boots_takes_effect_too() {
+    let runner = Runner::start_with(&["--spares", "0"]).await;
+    for number in 0..8 {
+        let uid = format!("a{number}");
+        let workspace = runner.workspace(&uid).await;
+        let mut config = WorkspaceConfig::new("test", &uid);
+        config.generation = 2;
+        config.env.push(EnvVar::new("NEW", "value"));
+        let wake = workspace.routes.wake();
+        let (woken, configured) = tokio::join!(runner.send(Method::POST, &wake, ""), async {
+            tokio::time::sleep(Duration::from_millis(number)).await;
+            runner.put_workspace(&uid, &config).await
+        });
+        assert_eq!((woken.status, configured.status), (StatusCode::OK, StatusCode::OK));
+        assert_eq!(workspace.sh("echo $NEW").await.stdout, "value\n", "changed {number} ms after the wake");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the guest software: make test runs it"]
 async fn a_watcher_sees_the_list_and_then_every_change() {
     let runner = Runner::start().await;
     let workspace = runner.workspace("a").await;

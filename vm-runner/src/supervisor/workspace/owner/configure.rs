@@ -35,23 +35,27 @@ impl Owner {
         let power = config.power;
         let has_changed = *self.config != config;
         self.config = Arc::new(config);
-        if let Some(running) = &self.vm {
-            let update = boot::reconfigure(running.process.client(), &self.config);
-            match tokio::time::timeout(RECONFIGURE_TIMEOUT, update).await {
-                Ok(Ok(())) => {}
-                Ok(Err(problem)) => {
-                    self.message = Some(format!("the VM did not take the new settings: {problem}"))
-                }
-                Err(_) => self.message = Some("the VM did not take the new settings in time".to_owned()),
-            }
-            running.collector.set_epoch(self.epoch);
-            self.attend_anew();
-        }
+        self.tell_vm().await;
         if has_changed {
             self.end_reader();
         }
         self.step(Input::Configured(power)).await;
         Ok(())
+    }
+
+    /// Gives the VM, if there is one, what can change while it runs.
+    pub(super) async fn tell_vm(&mut self) {
+        let Some(running) = &self.vm else { return };
+        let update = boot::reconfigure(running.process.client(), &self.config);
+        match tokio::time::timeout(RECONFIGURE_TIMEOUT, update).await {
+            Ok(Ok(())) => {}
+            Ok(Err(problem)) => {
+                self.message = Some(format!("the VM did not take the new settings: {problem}"));
+            }
+            Err(_) => self.message = Some("the VM did not take the new settings in time".to_owned()),
+        }
+        running.collector.set_epoch(self.epoch);
+        self.attend_anew();
     }
 
     fn check_epoch(&self, epoch: u64) -> Result<(), Problem> {

@@ -60,8 +60,13 @@ impl Owner {
                 });
                 self.booted = booted.duration;
                 self.message = None;
+                // Configurations may have come while it booted.
+                let is_outdated = *booted.config != *self.config;
                 let running = self.running(booted);
                 self.vm = Some(running);
+                if is_outdated {
+                    self.tell_vm().await;
+                }
                 // Published before those who wait go on, so that the next request needs no question.
                 self.publish_vm();
                 self.step(Input::Booted).await;
