@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How long until the next look at a Workspace that has let others pass.
 const PAUSE_IN_RUSH: Duration = Duration::from_millis(500);
 /// How long a rush may hold it up.
-const MOST: Duration = Duration::from_secs(2);
+const MOST: Duration = Duration::from_secs(5);
 
 /// Whether the finalizer of a Workspace can still wait.
 pub(super) fn can_wait(workspace: &Workspace, context: &Context) -> bool {
