@@ -17,6 +17,10 @@ use crate::vm::server::errno::shown;
 
 /// Most directories whose attributes are set at the end; those above it get theirs at once.
 const MAX_DELAYED: usize = 100_000;
+/// How many bytes their names may have.
+const MAX_DELAYED_BYTES: usize = 16 << 20;
+/// Longest name of an entry: each of its directories is one step more.
+const MAX_NAME_BYTES: usize = 16 << 10;
 
 /// An archive on its way in.
 pub(super) struct Extraction<'a> {
@@ -29,6 +33,8 @@ pub(super) struct Extraction<'a> {
     file: Option<Writing>,
     /// Directories with the attributes that they get when nothing is put into them any more.
     delayed: Vec<(Location, Entry)>,
+    /// The bytes of their names.
+    delayed_bytes: usize,
 }
 
 /// A file whose content is coming.
@@ -50,6 +56,7 @@ impl<'a> Extraction<'a> {
             at: Vec::new(),
             file: None,
             delayed: Vec::new(),
+            delayed_bytes: 0,
         }
     }
 
@@ -250,7 +257,8 @@ impl<'a> Extraction<'a> {
     }
 
     fn delay(&mut self, walk: &WalkContext<'_>, directory: Location, entry: Entry) -> VfsResult<()> {
-        if self.delayed.len() < MAX_DELAYED {
+        if self.delayed.len() < MAX_DELAYED && self.delayed_bytes < MAX_DELAYED_BYTES {
+            self.delayed_bytes += entry.name.len();
             self.delayed.push((directory, entry));
             return Ok(());
         }
@@ -280,6 +288,7 @@ fn check_name(name: &[u8]) -> Result<(), &'static str> {
     match name {
         [] => Err("has no name"),
         [b'/', ..] => Err("has an absolute name"),
+        _ if name.len() > MAX_NAME_BYTES => Err("has too long a name"),
         _ if name.contains(&0) => Err("has a NUL in its name"),
         _ if name.split(|byte| *byte == b'/').any(|part| part == b"..") => Err("has .. in its name"),
         _ => Ok(()),
@@ -304,6 +313,8 @@ mod tests {
         for name in [&b"./"[..], b"a/b", b"..a/b..", b"./a/./b//", b"\xff"] {
             assert!(check_name(name).is_ok(), "{}", shown(name));
         }
+        assert!(check_name(&b"./".repeat(MAX_NAME_BYTES / 2)).is_ok());
+        assert_eq!(check_name(&b"a/".repeat(MAX_NAME_BYTES / 2 + 1)), Err("has too long a name"));
         assert_eq!(names(b"./a//b/."), [b"a".to_vec(), b"b".to_vec()]);
     }
 }
