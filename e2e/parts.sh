@@ -40,6 +40,8 @@ build_programs() {
   for program in operator gateway kubectl-lodge vm-runner; do
     ln -sf "$target/$program" "$bin/$program"
   done
+  # `kubectl lodge <TAB>` asks it.
+  ln -sf "$root/operator/kubectl-lodge/completion/kubectl_complete-lodge" "$bin/kubectl_complete-lodge"
 }
 
 # Installs the published packages by their lock file; unchanged lock file, nothing to do.
