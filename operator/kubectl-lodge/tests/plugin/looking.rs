@@ -141,7 +141,7 @@ async fn events_go_on_where_their_connection_broke() {
     })
     .await;
     let outcome = world.run(&["events", "ada", "-f", "-o", "json"]).await;
-    assert_eq!(outcome.text(), "{\"id\":4,\"type\":\"a\"}\n{\"id\":1,\"type\":\"b\"}\n");
+    assert_eq!(outcome.text(), "{\"number\":4,\"type\":\"a\"}\n{\"number\":1,\"type\":\"b\"}\n");
     assert!(
         outcome.stderr.contains("begin anew") && outcome.stderr.ends_with("error: you may not\n"),
         "{}",
