@@ -344,8 +344,7 @@ impl Shared {
             let mut result = batch.write(&self.database);
             if result.as_ref().is_err_and(|error| self.database.errno(error) == Errno::ENOSPC) {
                 // The log's own place may be all that is missing.
-                self.checkpoint("TRUNCATE");
-                self.flush.lock().log_bytes = 0;
+                self.give_back_log();
                 result = batch.write(&self.database);
             }
             match result {
@@ -373,15 +372,21 @@ impl Shared {
             let mut state = self.flush.lock();
             state.committed = batch.number;
             state.log_bytes += written;
-            if is_log_in_the_way {
-                state.log_bytes = state.log_bytes.max(self.tuning.log_bytes);
-            }
         }
         if durability == Durability::Durable {
             self.make_durable(batch.number)?;
         }
+        if is_log_in_the_way {
+            self.give_back_log(); // Not left to the flusher: the disk may be full before it gets to it.
+        }
         self.trim_all();
         Ok(())
+    }
+
+    /// Moves SQLite's log into the database, and its place back to the disk. The caller is who writes.
+    fn give_back_log(&self) {
+        self.checkpoint("TRUNCATE");
+        self.flush.lock().log_bytes = 0;
     }
 
     /// Makes durable what was committed some time ago, while others go on.

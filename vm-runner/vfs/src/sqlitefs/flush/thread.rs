@@ -55,8 +55,7 @@ impl Shared {
                     }
                 }
                 Task::EmptyLog => {
-                    let mode = if self.database.is_log_in_the_way() { "TRUNCATE" } else { "PASSIVE" };
-                    self.empty_log(mode);
+                    self.empty_log("PASSIVE");
                     if rest == Rest::Done {
                         // The log's file is still as long as it was.
                         rest = Rest::NotYet;
