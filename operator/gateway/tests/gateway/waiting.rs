@@ -41,7 +41,7 @@ async fn a_request_waits_until_its_workspace_is_bound() {
     };
     let (answered, bound) = tokio::join!(connection.send(exec("new")), binding);
     assert_eq!(answered.status, 200);
-    assert!(bound.elapsed() < Duration::from_millis(100), "it was not woken by the binding");
+    assert!(bound.elapsed() < Duration::from_secs(1), "it was not woken by the binding");
 }
 
 #[tokio::test]
